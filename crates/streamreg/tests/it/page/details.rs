@@ -47,7 +47,10 @@ async fn enter_opens_the_details_and_escape_closes_them() {
     tab.until(&format!("{} === '3,084,704 bit/s'", field("Bitrate")));
     assert_eq!(tab.text(&field("Source")), "203.0.113.7:40112");
     assert_eq!(tab.text("document.activeElement.id"), "drawer-close");
-    // Statistics are polled, and each value is in the chart.
+    // Statistics are polled, and the chart has one value for each period of 2 s.
+    tab.until(&format!("/ .3.1 Mbit.s to 3.1 Mbit.s.$/.test({})", text_of("chart-bitrate-text")));
+    tab.eval("globalThis.period = Math.floor(Date.now() / 2000); null");
+    tab.until("Math.floor(Date.now() / 2000) > period");
     let stats = StreamStats { bitrate: Some(4_000_000), ..StreamStats::default() };
     registry.update_stats(&id("cam2"), &stats).await.unwrap();
     tab.until(&format!("{} === '4,000,000 bit/s'", field("Bitrate")));

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use super::feed::next;
 use super::{PASSWORD, TIMEOUT, assert_no_secret, id, stream};
 use crate::cli::{outcome, program};
+use crate::http::kit::within;
 
 /// Starts a server that demands no client certificate.
 async fn start(tls: &TestTls) -> RedisServer {
@@ -79,7 +80,13 @@ async fn watch_over_tls_continues_after_its_connection_is_killed() {
     let registry = connect(&server.tls_url()).await.unwrap();
     let mut watch = registry.watch(WatchFrom::Now).await.unwrap();
     for name in ["cam1", "cam2"] {
-        registry.register(&stream(name, "203.0.113.7:40112")).await.unwrap();
+        // The first call after the kill fails if it is sent before the client notices that the connection is closed.
+        within(async {
+            while let Err(error) = registry.register(&stream(name, "203.0.113.7:40112")).await {
+                assert!(error.is_retryable(), "{error:?}");
+            }
+        })
+        .await;
         match next(&mut watch).await {
             Event::Changed { kind: ChangeKind::Registered, stream, .. } => assert_eq!(stream.id, id(name)),
             other => panic!("{other:?}"),
