@@ -77,7 +77,7 @@ async fn follow(
                 (shown.map_err(|error| out.failure(&error))?, Some(outage))
             }
         };
-        // The ages, too, are those of the last answer.
+        // The ages are those of the last answer.
         let (mut text, _) = out.table_of_streams(&shown.streams, answered, table);
         let total = total(&shown, &zone.time_of_day(answered));
         // Writing to a string cannot fail.

@@ -39,7 +39,7 @@ fn explain(name: &str, stream: &Stream, now: Timestamp) -> Option<String> {
         "bitrate" => Some(units::bitrate(stream.bitrate)),
         "bytes_received" => Some(units::bytes(stream.bytes_received)),
         "packets_lost" => {
-            Some(units::loss(stream)).filter(|loss| loss != "-").map(|loss| format!("lifetime loss {loss}"))
+            Some(units::loss(stream)).filter(|loss| loss != "-").map(|loss| format!("average loss {loss}"))
         }
         "created_at" => Some(units::ago(stream.created_at, now)),
         "last_heartbeat" => Some(units::ago(stream.last_heartbeat, now)),
@@ -91,7 +91,7 @@ bitrate           5000000  (5.0 Mbit/s)
 frame_rate        0
 bytes_received    9007199254740993  (9.0 PB)
 packets_received  99
-packets_lost      1  (lifetime loss 1.00 %)
+packets_lost      1  (average loss 1.00 %)
 labels            a=x\u{1b}[2J, b=
 zz\u{1b}          [1.0e5, {"q":7}]
 "#

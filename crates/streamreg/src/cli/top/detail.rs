@@ -40,7 +40,7 @@ pub(super) fn end_lines(state: &State, event: &Event, width: usize) -> Vec<Cell>
     } else {
         let lived = event.lifetime().map_or_else(|| "-".to_owned(), duration::short);
         let (received, loss) = (units::bytes(last.bytes_received), units::loss(last));
-        lines.push(cell(&format!("lived {lived}, received {received}, lifetime loss {loss}"), Style::Plain));
+        lines.push(cell(&format!("lived {lived}, received {received}, average loss {loss}"), Style::Plain));
         lines.push(cell("", Style::Plain));
         charts(state, last, width, &mut lines);
         record(state, last, &mut lines);

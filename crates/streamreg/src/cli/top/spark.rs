@@ -10,7 +10,7 @@ pub(super) fn spark(values: &[f32], width: usize) -> String {
     means.into_iter().map(|mean| if mean.is_nan() { ' ' } else { bar(mean / greatest) }).collect()
 }
 
-/// Returns the mean of the known values; NaN if there are none.
+/// Returns the mean of the known values, or NaN if no value is known.
 fn mean(values: &[f32]) -> f32 {
     let known = || values.iter().filter(|value| value.is_finite());
     known().sum::<f32>() / known().count() as f32

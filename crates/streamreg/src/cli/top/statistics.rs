@@ -1,6 +1,7 @@
 //! Records the statistics of the last minutes: those of each stream, and the total bit rate.
 //!
-//! The values of all charts are about equally far apart. A moment without a reading, e.g. in an outage, has the value NaN.
+//! The values of all charts are about equally far apart. The value of a moment without a reading, e.g. in an outage, is
+//! NaN.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -52,7 +53,8 @@ struct Samples {
 
 impl Statistics {
     /// Records a reading of all streams. `interval` is the usual time between two readings: a longer time leaves a gap,
-    /// and a reading that is much too early is not recorded. The values of a missing stream are forgotten after some readings, unless `is_kept` is true for its id.
+    /// and a reading that is much too early is not recorded. The values of a missing stream are forgotten after some
+    /// readings, unless `is_kept` is true for its id.
     pub(super) fn reading(&mut self, streams: &[Arc<Stream>], interval: Duration, is_kept: impl Fn(&StreamId) -> bool) {
         let now = Instant::now();
         if let Some(last) = self.times.back() {

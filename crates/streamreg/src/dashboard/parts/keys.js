@@ -20,7 +20,8 @@ function pressInSearch(event) {
 // `escape` is called for Escape, unless a dialog or a field outside the details uses the key.
 export function initKeys(escape) {
   document.addEventListener("keydown", (event) => {
-    if (event.isComposing || event.ctrlKey || event.altKey || event.metaKey || document.querySelector("dialog[open]")) return;
+    if (event.isComposing || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (document.querySelector("dialog[open]")) return;
     const isTyping = event.target.matches("input, select, textarea");
     if (event.target === $("search")) {
       pressInSearch(event);

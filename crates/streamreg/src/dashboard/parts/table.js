@@ -251,7 +251,7 @@ export class Table {
   }
 }
 
-// Moves the focus to the first row of the table on the screen. Returns false if there is none.
+// Moves the focus to the first row of the table on the screen. Returns whether there is such a row.
 export const enterTable = () => tables.some((table) => table.enter());
 
 // Fills a cell with a string. `full` is the tooltip, because the cell may cut the string.

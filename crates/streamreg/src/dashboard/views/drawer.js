@@ -24,7 +24,7 @@ export class Drawer {
   #id = null;
   // The revision of the end whose run is shown, or null for the live stream.
   #revision = null;
-  // The live record; null if there is none, and undefined as long as that is unknown.
+  // The live record: null if the stream is not live, and undefined before the first response.
   #live;
   // The runs of the live stream that were shown, by the time of their registration.
   #runs = new Set();

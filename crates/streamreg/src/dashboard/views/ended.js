@@ -34,7 +34,8 @@ export class Ended {
         plainColumn("type", "Type", ({ stream }) => stream.type),
         plainColumn("source", "Source", ({ stream }) => stream.source_addr),
         plainColumn("node", "Node", ({ stream }) => stream.node),
-        { name: "age", title: "Lifetime", hint: "Time from the registration to the end", fill: (parts, event) => text(parts, lifetimeText(event)) },
+        { name: "age", title: "Lifetime", hint: "Time from the registration to the end",
+          fill: (parts, event) => text(parts, lifetimeText(event)) },
         { name: "loss", title: "Avg. loss", hint: LOSS_HINT,
           fill: (parts, { stream }) => writeFlagged(parts, loss(stream)) },
       ],
@@ -58,7 +59,7 @@ export class Ended {
     this.#read = read;
     this.#current.abort();
     const { signal } = this.#current = new AbortController();
-    // The streams of the earlier selection may match, too.
+    // Streams of the earlier selection can also match.
     this.#show();
     write($("ended-note"), "Reading the history …");
     const earlier = this.#news;

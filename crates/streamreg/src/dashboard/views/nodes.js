@@ -36,7 +36,8 @@ export class Nodes {
     this.#table = new Table($("nodes"), {
       label: "Nodes",
       columns: [
-        { name: "status", title: "State", hint: "silent: no stream of the node has sent a heartbeat for half of the time to live",
+        { name: "status", title: "State",
+          hint: "silent: no stream of the node has sent a heartbeat for half of the time to live",
           fill: (parts, node) => writeBadge(parts, ...BADGES[node.state]) },
         { name: "id", title: "Node", fill: (parts, node) => text(parts, plain(node.name) || "No node") },
         { name: "streams", title: "Streams", fill: (parts, node) => text(parts, number(node.streams)) },

@@ -117,7 +117,7 @@ fn first_line(content: &str) -> Result<Secret, String> {
 /// The tokens that the server accepts now.
 #[derive(Debug)]
 pub(super) struct Current {
-    /// Every request reads the tokens. With a lock, two threads would wait for each other's reads.
+    /// Every request reads the tokens. To read behind a lock, each thread writes to memory that all threads share.
     tokens: ArcSwap<Tokens>,
     /// `None` if the tokens never change.
     source: Option<Source>,

@@ -22,9 +22,9 @@ async fn add_with_bitrate(registry: &dyn Registry, text: &str, bits: u64) {
     registry.register(&stream).await.unwrap();
 }
 
-/// Draws the last 150 moments of a ring on a canvas that is 302 pixels wide, so that each moment has two pixels. `values` is an
-/// expression for the value of moment `at`; an undefined value is not recorded. Returns the note of the chart, and
-/// which of three moments have pixels at half of the height.
+/// Draws the last 150 moments of a ring on a canvas that is 302 pixels wide, so that each moment has two pixels.
+/// `values` is an expression for the value of moment `at`; an undefined value is not recorded. Returns the note of the
+/// chart, and which of three moments have pixels at half of the height.
 fn drawn(tab: &Tab, values: &str) -> String {
     tab.eval(&format!(
         "globalThis.drawn = null;
