@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 
 use testkit::free_port;
 
-use super::http::{CONNECTIONS, Connection, compare};
+use super::http::{Compared, Connection, compare};
 use super::note;
 use crate::args::Args;
-use crate::figures::{spread, thousands};
-use crate::report::{Line, line};
+use crate::report::Line;
 use crate::{Result, streams};
 
 /// The last commit without access control, metrics and request ids.
@@ -43,15 +42,10 @@ pub(super) async fn rows(args: &Args) -> Result<Vec<Line>> {
     for (name, method, path) in
         [("GET of a stream", "GET", path.clone()), ("POST of a heartbeat", "POST", format!("{path}/heartbeat"))]
     {
-        let requests = [&now, &earlier].map(|server| server.request(method, &path, ""));
-        let (ours, theirs, ratio) = compare(args, (now.port, &requests[0]), (earlier.port, &requests[1])).await?;
-        let row = format!("earlier, {name}, {CONNECTIONS} connections");
-        lines.push(line(&row, "the earlier program", spread(&theirs, thousands), String::new(), None));
-        let target = format!("≥ {RATE} × the earlier program");
-        let candidate = "with an access file, metrics and a log";
-        let mut line = line(&row, candidate, spread(&ours, thousands), target, Some(ratio >= RATE));
-        line.ratio = format!("{ratio:.3}");
-        lines.push(line);
+        let requests = [&earlier, &now].map(|server| server.request(method, &path, ""));
+        let reference = earlier.compared("the earlier program", &requests[0]);
+        let subject = now.compared("with an access file, metrics and a log", &requests[1]);
+        lines.extend(compare(args, &format!("earlier, {name}"), &reference, &subject, RATE).await?);
     }
     Ok(lines)
 }
@@ -132,6 +126,10 @@ impl Server {
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
+    }
+
+    fn compared<'a>(&self, name: &'static str, request: &'a str) -> Compared<'a> {
+        Compared { name, port: self.port, process: self.process.id(), request }
     }
 
     /// Returns the text of a request with the token of this server.

@@ -14,6 +14,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderName, StatusCode};
 use axum::routing;
 use bytes::Bytes;
+use memchr::memmem;
 use stream_registry::http::wire::JSON;
 use stream_registry::{MemoryRegistry, Registry};
 use streamreg::server::{ServeOptions, raise_descriptor_limit, serve};
@@ -22,15 +23,15 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::args::Args;
 use crate::bytes::resident;
-use crate::figures::median;
+use crate::figures::{Sample, Target, Unit};
 use crate::ours::{self, Shared};
-use crate::report;
+use crate::report::{self, Candidate, Line};
 use crate::{Result, streams};
 
 /// Path of a page of 100 streams.
 pub(super) const PAGE: &str = "/api/v1/streams?limit=100";
 /// Number of connections in the rows that measure requests per second.
-pub(super) const CONNECTIONS: usize = 64;
+const CONNECTIONS: usize = 64;
 /// Time for which the resident memory must not change before it is read.
 const SETTLED: Duration = Duration::from_secs(3);
 
@@ -211,16 +212,15 @@ impl Connection {
                 return Err("the server closed a connection".into());
             }
             if expected.is_none()
-                && let Some(end) = self.buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n")
+                && let Some(end) = memmem::find(&self.buffer, b"\r\n\r\n")
             {
                 let head = std::str::from_utf8(&self.buffer[..end])?;
                 if !head.starts_with("HTTP/1.1 20") {
                     return Err(format!("the server answered {head}").into());
                 }
-                let length = head
-                    .lines()
-                    .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
-                expected = Some(end + 4 + length.unwrap_or(0_usize));
+                // All servers send names of headers in lower case.
+                let length = head.split_once("\r\ncontent-length: ").map_or("0", |(_, rest)| rest);
+                expected = Some(end + 4 + length.lines().next().unwrap_or_default().parse::<usize>()?);
             }
         }
         Ok(())
@@ -252,27 +252,59 @@ pub(super) async fn load(port: u16, request: &str, connections: usize, time: Dur
     Ok(answered.load(Ordering::Relaxed))
 }
 
-/// Measures a request to the server and to the bare handler in turn. Returns the requests per second of both, and the
-/// median of the ratios.
-pub(super) async fn rates(args: &Args, server: &ServerProcess, request: &str) -> Result<(Vec<f64>, Vec<f64>, f64)> {
-    compare(args, (server.port, request), (server.bare, request)).await
+/// A server that is compared with another one.
+pub(super) struct Compared<'a> {
+    /// Name of the server in the table.
+    pub(super) name: &'static str,
+    pub(super) port: u16,
+    pub(super) process: u32,
+    pub(super) request: &'a str,
 }
 
-/// Measures two servers in turn, each with its own request. Returns the requests per second of both, and the median of
-/// the ratios.
+/// Measures a request to the server and to the bare handler in turn.
+pub(super) async fn compare_bare(
+    args: &Args,
+    row: &str,
+    server: &ServerProcess,
+    request: &str,
+    rate: f64,
+) -> Result<Vec<Line>> {
+    let process = server.process.id();
+    let bare = Compared { name: "a bare handler, same bytes", port: server.bare, process, request };
+    compare(args, row, &bare, &Compared { name: "the server", port: server.port, process, request }, rate).await
+}
+
+/// Measures two servers in turn, each with its own request. `rate` is the target for the rate of `subject`, relative to
+/// the rate of `reference`.
 pub(super) async fn compare(
     args: &Args,
-    subject: (u16, &str),
-    reference: (u16, &str),
-) -> Result<(Vec<f64>, Vec<f64>, f64)> {
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    row: &str,
+    reference: &Compared<'_>,
+    subject: &Compared<'_>,
+    rate: f64,
+) -> Result<Vec<Line>> {
+    let (mut theirs, mut ours) = (Vec::new(), Vec::new());
     for _ in 0..args.rounds() {
-        for ((port, request), rates) in [(reference, &mut theirs), (subject, &mut ours)] {
-            let start = Instant::now();
-            let answered = load(port, request, CONNECTIONS, args.round()).await?;
-            rates.push(answered as f64 / start.elapsed().as_secs_f64());
+        for (server, samples) in [(reference, &mut theirs), (subject, &mut ours)] {
+            samples.push(server.sample(args.round()).await?);
         }
     }
-    let ratio = median(ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs).collect());
-    Ok((ours, theirs, ratio))
+    let baseline = theirs.clone();
+    let candidates = [
+        Candidate { name: reference.name, samples: theirs, target: Target::default() },
+        Candidate { name: subject.name, samples: ours, target: Target { rate: Some(rate), ..Target::default() } },
+    ];
+    let row = format!("{row}, {CONNECTIONS} connections");
+    Ok(report::compare(&row, Unit::PerSecond, Some(&baseline), &candidates))
+}
+
+impl Compared<'_> {
+    async fn sample(&self, time: Duration) -> Result<Sample> {
+        let process = self.process.to_string();
+        let (before, start) = (super::held::cpu(&process)?, Instant::now());
+        let answered = load(self.port, self.request, CONNECTIONS, time).await? as f64;
+        let per_second = answered / start.elapsed().as_secs_f64();
+        let server_micros = (super::held::cpu(&process)? - before) * 1e6 / answered;
+        Ok(Sample { per_second, server_micros, per_command: 1.0 })
+    }
 }

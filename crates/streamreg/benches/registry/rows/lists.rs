@@ -12,7 +12,7 @@ use stream_registry::{HttpRegistry, Registry};
 use streamreg::server::{ServeOptions, serve};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::http::{CONNECTIONS, PAGE, ServerProcess, get, rates};
+use super::http::{PAGE, ServerProcess, compare_bare, get};
 use super::{Setup, note};
 use crate::Result;
 use crate::args::Args;
@@ -90,13 +90,8 @@ pub(super) async fn rows(args: &Args) -> Result<Vec<Line>> {
 async fn rate(args: &Args) -> Result<Vec<Line>> {
     note("pages per second");
     let lists = ServerProcess::start(STREAMS, None).await?;
-    let (ours, bare, ratio) = rates(args, &lists, &get(PAGE)).await?;
-    let row = format!("page of 100 by id, {} streams, {CONNECTIONS} connections", thousands(STREAMS as f64));
-    let mut served =
-        line(&row, "the server", spread(&ours, thousands), format!("≥ {RATE} × the bare handler"), Some(ratio >= RATE));
-    served.ratio = format!("{ratio:.2}");
-    let mut lines =
-        vec![line(&row, "a bare handler, same bytes", spread(&bare, thousands), String::new(), None), served];
+    let row = format!("page of 100 by id, {} streams", thousands(STREAMS as f64));
+    let mut lines = compare_bare(args, &row, &lists, &get(PAGE), RATE).await?;
     for (candidate, arguments) in
         [("streamreg summary", vec!["summary"]), ("streamreg history --limit 1", vec!["history", "--limit", "1"])]
     {
