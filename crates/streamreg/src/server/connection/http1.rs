@@ -21,7 +21,7 @@ pub(super) async fn serve<Socket, Responding>(
     socket: Socket,
     respond: impl Fn(Request<Incoming>) -> Responding,
     timeouts: Timeouts,
-    mut peer: Peer,
+    peer: Peer,
 ) -> Result<()>
 where
     Socket: AsyncRead + AsyncWrite + Unpin,
@@ -44,6 +44,7 @@ where
         );
     let mut connection = pin!(connection);
     tokio::select! {
+        biased;
         done = connection.as_mut() => return Ok(done?),
         () = peer.stopped() => {}
     }

@@ -46,7 +46,7 @@ pub(super) async fn serve<Socket, Respond, Responding>(
     socket: Socket,
     respond: Respond,
     timeouts: Timeouts,
-    mut peer: Peer,
+    peer: Peer,
 ) -> Result<()>
 where
     Socket: AsyncRead + AsyncWrite + Unpin,

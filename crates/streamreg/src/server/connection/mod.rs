@@ -51,17 +51,22 @@ impl Timeouts {
 /// Lets a request handler control how its response is sent. Handlers receive this value as a request extension.
 #[derive(Clone)]
 pub(super) struct Peer {
-    stopped: watch::Receiver<bool>,
-    writes: Arc<Writes>,
+    connection: Arc<Connection>,
     /// Limit of the response. With HTTP/1.1, it is that of the socket.
     limit: Arc<UnreadLimit>,
+}
+
+/// What all requests of a connection share.
+struct Connection {
+    stopped: watch::Receiver<bool>,
+    writes: Arc<Writes>,
 }
 
 impl Peer {
     fn new(stopped: watch::Receiver<bool>, write_timeout: Duration) -> Self {
         let writes = Arc::new(Writes::new(write_timeout));
         let limit = Arc::clone(&writes.limit);
-        Self { stopped, writes, limit }
+        Self { connection: Arc::new(Connection { stopped, writes }), limit }
     }
 
     /// Returns the peer of a request whose response has a limit of its own.
@@ -78,18 +83,19 @@ impl Peer {
     /// Limits the send buffer of the socket. Otherwise, the system would buffer megabytes for a client that never reads
     /// an endless response.
     pub(super) fn shrink_send_buffer(&self) {
-        self.writes.shrink_buffer();
+        self.connection.writes.shrink_buffer();
     }
 
     /// Returns whether the client was disconnected because it did not read the response.
     pub(super) fn has_timed_out(&self) -> bool {
-        self.limit.is_exceeded() || self.writes.limit.is_exceeded()
+        self.limit.is_exceeded() || self.connection.writes.limit.is_exceeded()
     }
 
     /// Waits until the server stops.
-    pub(super) async fn stopped(&mut self) {
+    pub(super) async fn stopped(&self) {
+        let mut stopped = self.connection.stopped.clone();
         // An error means that the sender was dropped together with the server.
-        let _ = self.stopped.wait_for(|stopped| *stopped).await;
+        let _ = stopped.wait_for(|stopped| *stopped).await;
     }
 }
 
@@ -111,12 +117,12 @@ where
 {
     // Responses are small and written at once, so Nagle's algorithm would only delay them.
     let _ = socket.set_nodelay(true);
-    let mut peer = Peer::new(stopped, timeouts.write);
+    let peer = Peer::new(stopped, timeouts.write);
     let Some(tls) = tls else {
-        let socket = TimedSocket::new(socket, Arc::clone(&peer.writes));
+        let socket = TimedSocket::new(socket, Arc::clone(&peer.connection.writes));
         return http1::serve(socket, respond, timeouts, peer).await;
     };
-    let writes = Arc::clone(&peer.writes);
+    let writes = Arc::clone(&peer.connection.writes);
     let handshake = async {
         let mut first = [0];
         match socket.peek(&mut first).await? {

@@ -1,6 +1,6 @@
 //! The socket of a connection, which limits how long a write stays blocked.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +13,11 @@ use tokio::time::Instant;
 
 use super::BUFFER_SIZE;
 use super::unread::{UnreadLimit, UnreadTimer};
+
+/// Maximum size of a write whose buffers are joined, in bytes. Most responses with one record are smaller.
+///
+/// A list of buffers costs the system more than one buffer, even if the buffers have to be copied into it first.
+const SMALL_WRITE: usize = 2 * 1024;
 
 /// Settings for the writes to a socket.
 #[derive(Debug)]
@@ -49,7 +54,9 @@ impl TimedSocket {
 
     /// Sets a small send buffer if the handler of a request has asked for one.
     fn shrink_buffer_if_requested(&self) {
-        if self.writes.shrinks_buffer.swap(false, Ordering::Relaxed) {
+        // An atomic exchange would cost more than the rest of this function.
+        if self.writes.shrinks_buffer.load(Ordering::Relaxed) {
+            self.writes.shrinks_buffer.store(false, Ordering::Relaxed);
             #[cfg(unix)]
             // If this fails, the client only occupies more memory of the system.
             let _ = rustix::net::sockopt::set_socket_send_buffer_size(&self.socket, BUFFER_SIZE);
@@ -70,6 +77,16 @@ impl TimedSocket {
     }
 }
 
+/// Copies the buffers into `space`, one after the other. Returns `None` if they do not fit.
+fn join<'a>(bufs: &[IoSlice<'_>], space: &'a mut [u8]) -> Option<&'a [u8]> {
+    let mut end = 0;
+    for buf in bufs {
+        space.get_mut(end..end + buf.len())?.copy_from_slice(buf);
+        end += buf.len();
+    }
+    Some(&space[..end])
+}
+
 impl AsyncRead for TimedSocket {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_read(context, buf)
@@ -86,8 +103,15 @@ impl AsyncWrite for TimedSocket {
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
+        bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let [buf] = bufs {
+            return self.poll_write(context, buf);
+        }
+        let mut space = [0; SMALL_WRITE];
+        if let Some(joined) = join(bufs, &mut space) {
+            return self.poll_write(context, joined);
+        }
         self.shrink_buffer_if_requested();
         let written = Pin::new(&mut self.socket).poll_write_vectored(context, bufs);
         self.limit(context, written)
