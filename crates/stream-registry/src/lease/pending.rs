@@ -20,7 +20,7 @@ impl Pending {
     /// patches.
     pub(super) fn next(&self) -> Option<Change> {
         let status = self.status.clone().map(Change::Status);
-        let stats = || self.stats.clone().map(Change::Stats);
+        let stats = || self.stats.clone().map(|stats| Change::Stats(Box::new(stats)));
         let patch = || self.patch.clone().map(|patch| Change::Patch(Box::new(patch)));
         status.or_else(stats).or_else(patch)
     }

@@ -270,7 +270,7 @@ pub enum Change {
     /// Sets the status.
     Status(StreamStatus),
     /// Sets the statistics.
-    Stats(StreamStats),
+    Stats(Box<StreamStats>),
     /// Changes descriptive fields.
     Patch(Box<StreamPatch>),
     /// Replaces the whole record except `id`, `created_at` and the epoch.

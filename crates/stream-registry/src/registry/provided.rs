@@ -150,7 +150,7 @@ pub async fn update_status<R: Registry + ?Sized>(registry: &R, id: &StreamId, st
 }
 
 pub async fn update_stats<R: Registry + ?Sized>(registry: &R, id: &StreamId, stats: &StreamStats) -> Result<()> {
-    write_one(registry, Write::new(id, Change::Stats(stats.clone()))).await
+    write_one(registry, Write::new(id, Change::Stats(Box::new(stats.clone())))).await
 }
 
 pub async fn patch<R: Registry + ?Sized>(registry: &R, id: &StreamId, patch: &StreamPatch) -> Result<()> {

@@ -365,7 +365,7 @@ mod tests {
     fn setting_a_field_discards_its_nonconforming_value() {
         let stream = stored(r#"{"bitrate":-5,"bytes_received":-7,"status":9}"#);
         let stats = StreamStats { bitrate: Some(0), bytes_received: Some(3), ..Default::default() };
-        let written = apply(&stream, &Change::Stats(stats), later()).unwrap().to_stored_json();
+        let written = apply(&stream, &Change::Stats(Box::new(stats)), later()).unwrap().to_stored_json();
         assert!(written.contains(r#""status":9,"#), "{written}");
         assert!(written.contains(r#""bitrate":0,"frame_rate":0,"bytes_received":3,"#), "{written}");
     }

@@ -399,7 +399,7 @@ mod tests {
 
     fn write(bytes_received: u64) -> Write {
         let stats = StreamStats { bytes_received: Some(bytes_received), ..StreamStats::default() };
-        Write::new(&StreamId::new("cam").unwrap(), Change::Stats(stats))
+        Write::new(&StreamId::new("cam").unwrap(), Change::Stats(Box::new(stats)))
     }
 
     #[test]

@@ -190,7 +190,8 @@ async fn one_holder_remains_when_two_processes_keep_taking_over() {
                 all.push(lease);
                 if let Some(old) = all.iter().rev().nth(1) {
                     let guard = Guard::Holder(old.epoch().clone());
-                    let change = Change::Stats(StreamStats { bytes_received: Some(666_666), ..Default::default() });
+                    let change =
+                        Change::Stats(Box::new(StreamStats { bytes_received: Some(666_666), ..Default::default() }));
                     let write = Write { id: old.id().clone(), guard: guard.clone(), change };
                     registry.write_one(write).await.unwrap_err();
                     registry.unregister_with(old.id(), &UnregisterOptions::default().guard(guard)).await.unwrap_err();

@@ -500,7 +500,7 @@ async fn confirm_writes_restores_statistics_that_a_late_event_replaced() {
     for cam in ["cam", "new"] {
         let sent = view.moment();
         registry.update_stats(&id(cam), &stats).await.unwrap();
-        view.apply_write(&Write::new(&id(cam), Change::Stats(stats.clone())), sent);
+        view.apply_write(&Write::new(&id(cam), Change::Stats(Box::new(stats.clone()))), sent);
     }
     assert_eq!(view.get(&id("cam")).unwrap().bytes_received, 7);
     assert!(view.get(&id("new")).is_none(), "the event has already arrived");

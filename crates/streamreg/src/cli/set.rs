@@ -129,7 +129,7 @@ pub async fn run(registry: &dyn Registry, plan: &Plan, out: &mut Output<'_>) -> 
         changes.push(Change::Patch(Box::new(plan.patch.clone())));
     }
     if !plan.stats.is_empty() {
-        changes.push(Change::Stats(plan.stats.clone()));
+        changes.push(Change::Stats(Box::new(plan.stats.clone())));
     }
     changes.extend(plan.status.clone().map(Change::Status));
     let writes: Vec<_> =

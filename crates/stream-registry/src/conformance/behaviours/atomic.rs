@@ -99,7 +99,7 @@ async fn failed_write_changes_nothing(case: &Case) -> Check {
     bad_record.labels.insert(String::new(), String::new());
     bad_record.status = StreamStatus::Error;
     for change in [
-        Change::Stats(bad_stats),
+        Change::Stats(Box::new(bad_stats)),
         Change::Patch(Box::new(bad_patch.label("new", "x"))),
         Change::Update(Box::new(bad_record)),
     ] {

@@ -28,9 +28,9 @@ async fn batch_returns_one_result_per_write_in_order(case: &Case) -> Check {
     let batch = [
         write("a", Change::Status(StreamStatus::Active)),
         write("never", Change::Heartbeat),
-        write("b", Change::Stats(too_many)),
+        write("b", Change::Stats(Box::new(too_many))),
         Write { guard: Guard::Holder("00000000000000ff-x".parse()?), ..write("c", Change::Heartbeat) },
-        write("b", Change::Stats(StreamStats { bitrate: Some(7), ..Default::default() })),
+        write("b", Change::Stats(Box::new(StreamStats { bitrate: Some(7), ..Default::default() }))),
         write("c", Change::Patch(Box::new(patch))),
         write("a", Change::Update(Box::new(full("b")))),
         write("never", Change::Status(StreamStatus::Active)),
@@ -80,7 +80,7 @@ async fn batch_of_1001_writes_is_rejected_and_changes_nothing(case: &Case) -> Ch
 
 async fn batch_applies_writes_to_one_stream_in_order(case: &Case) -> Check {
     case.put(&stream("a")).await?;
-    let stats = |bitrate| Change::Stats(StreamStats { bitrate: Some(bitrate), ..Default::default() });
+    let stats = |bitrate| Change::Stats(Box::new(StreamStats { bitrate: Some(bitrate), ..Default::default() }));
     let patch = StreamPatch { resolution: Some("1x1".to_owned()), ..Default::default() };
     for round in 0..10 {
         let batch = [
@@ -117,7 +117,7 @@ async fn batch_errors_name_the_operation_and_the_stream(case: &Case) -> Check {
     let batch = [
         (Operation::Heartbeat, write("h", Change::Heartbeat)),
         (Operation::Status, write("s", Change::Status(StreamStatus::Active))),
-        (Operation::Stats, write("t", Change::Stats(totals()))),
+        (Operation::Stats, write("t", Change::Stats(Box::new(totals())))),
         (Operation::Patch, write("p", Change::Patch(Box::default()))),
         (Operation::Update, write("u", Change::Update(Box::new(stream("u"))))),
     ];

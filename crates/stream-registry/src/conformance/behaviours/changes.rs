@@ -146,7 +146,7 @@ async fn counters_may_decrease(case: &Case) -> Check {
 }
 
 async fn statistics_update_returns_not_found_without_a_live_stream(case: &Case) -> Check {
-    assert_not_found(case, Change::Stats(totals())).await
+    assert_not_found(case, Change::Stats(Box::new(totals()))).await
 }
 
 async fn update_replaces_the_whole_record(case: &Case) -> Check {
@@ -213,7 +213,7 @@ async fn last_heartbeat_advances_with_every_write(case: &Case) -> Check {
     let changes = [
         Change::Heartbeat,
         Change::Status(StreamStatus::Active),
-        Change::Stats(totals()),
+        Change::Stats(Box::new(totals())),
         Change::Patch(Box::default()),
         Change::Update(Box::new(stream("a"))),
     ];

@@ -23,7 +23,7 @@ fn changes(name: &str) -> [Change; 5] {
     [
         Change::Heartbeat,
         Change::Status(StreamStatus::Paused),
-        Change::Stats(StreamStats { bitrate: Some(1), ..Default::default() }),
+        Change::Stats(Box::new(StreamStats { bitrate: Some(1), ..Default::default() })),
         Change::Patch(Box::new(patch)),
         Change::Update(Box::new(stream(name))),
     ]

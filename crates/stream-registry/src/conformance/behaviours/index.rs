@@ -36,7 +36,7 @@ async fn every_write_restores_a_missing_index_entry(case: &Case) -> Check {
     for change in [
         Change::Heartbeat,
         Change::Status(StreamStatus::Active),
-        Change::Stats(totals()),
+        Change::Stats(Box::new(totals())),
         Change::Patch(Box::new(StreamPatch::default().label("a", "b"))),
         Change::Update(Box::new(stream("a"))),
     ] {

@@ -120,7 +120,7 @@ async fn leased_record_can_grow_and_still_be_recovered(case: &Case) -> Check {
     let grown = StreamPatch::default().label("a", "1");
     let changes = [
         Change::Status("\"".repeat(32).parse()?),
-        Change::Stats(StreamStats {
+        Change::Stats(Box::new(StreamStats {
             bytes_received: Some(MAX_COUNT),
             packets_received: Some(MAX_COUNT),
             packets_lost: Some(MAX_COUNT),
@@ -131,7 +131,7 @@ async fn leased_record_can_grow_and_still_be_recovered(case: &Case) -> Check {
             packets_dropped: Some(MAX_COUNT),
             viewers: Some(MAX_COUNT),
             frame_rate: Some(f64::MIN_POSITIVE),
-        }),
+        })),
     ];
     for change in changes {
         let write = Write { guard: holder(&lease)?, ..write("a", change) };

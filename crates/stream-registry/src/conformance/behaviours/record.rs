@@ -195,8 +195,11 @@ async fn status_update_keeps_unknown_fields(case: &Case) -> Check {
 }
 
 async fn statistics_update_keeps_unknown_fields(case: &Case) -> Check {
-    assert_kept_by(case, Change::Stats(StreamStats { bytes_received: Some(1), viewers: Some(3), ..Default::default() }))
-        .await
+    assert_kept_by(
+        case,
+        Change::Stats(Box::new(StreamStats { bytes_received: Some(1), viewers: Some(3), ..Default::default() })),
+    )
+    .await
 }
 
 async fn patch_keeps_unknown_fields(case: &Case) -> Check {

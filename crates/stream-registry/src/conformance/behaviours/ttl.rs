@@ -93,7 +93,7 @@ async fn status_update_renews_the_time_to_live(case: &Case) -> Check {
 }
 
 async fn statistics_update_renews_the_time_to_live(case: &Case) -> Check {
-    assert_renewed_by(case, Change::Stats(totals())).await
+    assert_renewed_by(case, Change::Stats(Box::new(totals()))).await
 }
 
 async fn patch_renews_the_time_to_live(case: &Case) -> Check {
@@ -165,10 +165,10 @@ async fn failed_writes_do_not_renew_the_time_to_live(case: &Case) -> Check {
         let batch = [
             Write { guard: holder.clone(), ..write("a", Change::Heartbeat) },
             Write { guard: holder.clone(), ..write("a", Change::Status(StreamStatus::Active)) },
-            Write { guard: holder.clone(), ..write("a", Change::Stats(totals())) },
+            Write { guard: holder.clone(), ..write("a", Change::Stats(Box::new(totals()))) },
             Write { guard: holder.clone(), ..write("a", Change::Patch(Box::default())) },
             Write { guard: holder.clone(), ..write("a", Change::Update(Box::new(stream("a")))) },
-            write("a", Change::Stats(bad_stats)),
+            write("a", Change::Stats(Box::new(bad_stats))),
             write("a", Change::Patch(Box::new(bad_patch))),
             write("a", Change::Update(Box::new(stream("b")))),
         ];
@@ -213,7 +213,7 @@ async fn every_write_fails_after_expiry(case: &Case) -> Check {
     let batch = [
         write("a", Change::Heartbeat),
         write("a", Change::Status(StreamStatus::Active)),
-        write("a", Change::Stats(totals())),
+        write("a", Change::Stats(Box::new(totals()))),
         write("a", Change::Patch(Box::default())),
         write("a", Change::Update(Box::new(stream("a")))),
     ];

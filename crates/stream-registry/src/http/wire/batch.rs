@@ -172,7 +172,7 @@ mod tests {
             StreamStats { bytes_received: Some(1 << 62), viewers: Some(3), rtt_ms: Some(1e-7), ..Default::default() };
         let writes = [
             write("a\"/é", Guard::None, Change::Heartbeat),
-            write("b", Guard::Holder("e\"\\1".parse().unwrap()), Change::Stats(stats)),
+            write("b", Guard::Holder("e\"\\1".parse().unwrap()), Change::Stats(Box::new(stats))),
         ];
         let packed = batches(writes.iter().enumerate());
         assert_eq!(packed.len(), 1);
@@ -187,8 +187,9 @@ mod tests {
         let stats =
             || StreamStats { bitrate: Some(1 << 62), rtt_ms: Some(0.1), viewers: Some(1 << 62), ..Default::default() };
         let epoch: Epoch = "\"".repeat(128).parse().unwrap();
-        let writes: Vec<_> =
-            (0..2_500).map(|n| write(&long(n), Guard::Holder(epoch.clone()), Change::Stats(stats()))).collect();
+        let writes: Vec<_> = (0..2_500)
+            .map(|n| write(&long(n), Guard::Holder(epoch.clone()), Change::Stats(Box::new(stats()))))
+            .collect();
         let packed = batches(writes.iter().enumerate());
         assert!(packed.len() > 2_500 / MAX_WRITES, "{}", packed.len());
         let mut positions = Vec::new();

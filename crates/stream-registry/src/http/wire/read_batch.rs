@@ -152,7 +152,7 @@ fn fill(item: &mut Item, json: &str, force: bool) -> Result<(), (RejectedKind, E
     if let Some(raw) = given("stats") {
         let stats = read_stats(raw).map_err(|error| (RejectedKind::Stats, error))?;
         if !stats.is_empty() {
-            item.change = Change::Stats(stats);
+            item.change = Change::Stats(Box::new(stats));
         }
     }
     Ok(())
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn invalid_item_of_a_batch_does_not_affect_other_items() {
         use RejectedKind::{Duplicate, Field, Id, Stats};
-        let good = Change::Stats(StreamStats { bitrate: Some(7), ..Default::default() });
+        let good = Change::Stats(Box::new(StreamStats { bitrate: Some(7), ..Default::default() }));
         for (item, kind, id, is_heartbeat) in [
             ("5", Id, None, false),
             ("NaN", Id, None, false),

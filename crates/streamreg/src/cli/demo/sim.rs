@@ -182,7 +182,7 @@ impl Publisher {
     fn enter(&mut self, phase: Phase, status: StreamStatus, step: &mut Step) {
         self.phase = phase;
         self.stats.bitrate = Some(0);
-        step.changes.push((self.id.clone(), Change::Stats(self.stats.clone())));
+        step.changes.push((self.id.clone(), Change::Stats(Box::new(self.stats.clone()))));
         step.changes.push((self.id.clone(), Change::Status(status)));
     }
 
@@ -219,7 +219,7 @@ impl Publisher {
             stats.rtt_ms = Some(hundredths(self.profile.rtt_ms * (0.9 + 0.2 * rng.f64())));
             stats.packets_retransmitted = Some(stats.packets_retransmitted.unwrap_or(0) + lost * 3);
         }
-        step.changes.push((self.id.clone(), Change::Stats(stats.clone())));
+        step.changes.push((self.id.clone(), Change::Stats(Box::new(stats.clone()))));
     }
 }
 
@@ -319,7 +319,7 @@ mod tests {
                         assert!(stats.bytes_received >= before.bytes_received, "{id}");
                         assert!(stats.packets_lost >= before.packets_lost, "{id}");
                         lossy += usize::from(stats.packets_lost > before.packets_lost.map(|lost| lost + 5));
-                        *before = stats;
+                        *before = *stats;
                     }
                     Change::Status(status) => {
                         statuses.insert(status.as_str().to_owned());

@@ -145,7 +145,7 @@ async fn stats(call: Call, body: Body) -> Result<StatusCode> {
     let guard = call.guard()?;
     let stats = body::json(&call.app, &call.headers, body).await?;
     let stats = call.named(Operation::Stats, read_stats(&stats))?;
-    call.write(guard, Change::Stats(stats)).await
+    call.write(guard, Change::Stats(Box::new(stats))).await
 }
 
 async fn update(call: Call, body: Body) -> Result<Response> {

@@ -92,7 +92,7 @@ async fn results_of_a_thousand_writes_are_in_order() {
         .map(|n| Write {
             id: id(&format!("s{}", n % 11)),
             guard: Guard::None,
-            change: Change::Stats(StreamStats { bitrate: Some(n), ..Default::default() }),
+            change: Change::Stats(Box::new(StreamStats { bitrate: Some(n), ..Default::default() })),
         })
         .collect();
     let answers = client.write(&writes).await.unwrap();
@@ -118,7 +118,7 @@ async fn results_of_a_thousand_writes_are_in_order() {
     let bad = Write {
         id: id("s0"),
         guard: Guard::None,
-        change: Change::Stats(StreamStats { bitrate: Some(u64::MAX), ..Default::default() }),
+        change: Change::Stats(Box::new(StreamStats { bitrate: Some(u64::MAX), ..Default::default() })),
     };
     let answers = client.write(&[bad, writes[0].clone()]).await.unwrap();
     assert_eq!((answers[0].as_ref().unwrap_err().kind(), answers[1].is_ok()), (ErrorKind::InvalidArgument, true));
@@ -132,14 +132,18 @@ async fn heartbeats_and_statistics_are_batched_and_other_writes_stay_in_order() 
     let client = HttpRegistry::connect(format!("http://{addr}").parse().unwrap()).await.unwrap();
     let write = |name: &str, guard: Guard, change: Change| Write { id: id(name), guard, change };
     let holder = Guard::Holder("e1".parse().unwrap());
-    let stats = Change::Stats(StreamStats { bitrate: Some(5), ..Default::default() });
+    let stats = Change::Stats(Box::new(StreamStats { bitrate: Some(5), ..Default::default() }));
     let writes = [
         write("mine", holder.clone(), Change::Heartbeat),
         write("lost", holder.clone(), stats.clone()),
         write("gone", Guard::None, Change::Heartbeat),
         write("odd", Guard::None, Change::Heartbeat),
         write("fine", Guard::None, stats.clone()),
-        write("bad", Guard::None, Change::Stats(StreamStats { bitrate: Some(u64::MAX), ..Default::default() })),
+        write(
+            "bad",
+            Guard::None,
+            Change::Stats(Box::new(StreamStats { bitrate: Some(u64::MAX), ..Default::default() })),
+        ),
     ];
     let answers = within(client.write(&writes)).await.unwrap();
     let kinds: Vec<_> = answers.iter().map(|answer| answer.as_ref().err().map(Error::kind)).collect();
@@ -198,7 +202,7 @@ async fn one_call_keeps_a_thousand_leases_alive() {
         let lease =
             registry.register_with(&stream(&format!("a stream with a rather long name {n:0>200}")), &leased).await;
         let lease = lease.unwrap();
-        let change = Change::Stats(StreamStats { bitrate: Some(n), viewers: Some(n), ..Default::default() });
+        let change = Change::Stats(Box::new(StreamStats { bitrate: Some(n), viewers: Some(n), ..Default::default() }));
         writes.push(Write { id: lease.stream.id, guard: Guard::Holder(lease.epoch.unwrap()), change });
     }
     let stranger = writes[7].guard.clone();

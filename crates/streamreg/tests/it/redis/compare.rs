@@ -57,9 +57,9 @@ async fn heartbeats_and_statistics_of_leases_run_no_script() {
         }
         let change = match at % 4 {
             0 => Change::Heartbeat,
-            1 => Change::Stats(totals(7)),
-            2 => Change::Stats(stats()),
-            _ => Change::Stats(all_stats()),
+            1 => Change::Stats(Box::new(totals(7))),
+            2 => Change::Stats(Box::new(stats())),
+            _ => Change::Stats(Box::new(all_stats())),
         };
         writes.push(Write { id: id(name), guard, change });
     }
@@ -106,7 +106,7 @@ async fn overtake(redis: &TestRedis, command: &::redis::Cmd, user: &str, guard: 
     let second = async {
         waits("testkit").await;
         let stream_id = id("cam");
-        let written = write(&store, &stream_id, guard, Change::Stats(totals(7)));
+        let written = write(&store, &stream_id, guard, Change::Stats(Box::new(totals(7))));
         let unpause = async {
             waits(user).await;
             redis.server.cli(&["CLIENT", "UNPAUSE"]).await;
@@ -166,7 +166,7 @@ async fn write_of_a_lease_restores_a_missing_index_entry() {
     let writes: Vec<_> = ["a", "b"]
         .into_iter()
         .zip(guards)
-        .map(|(name, guard)| Write { id: id(name), guard, change: Change::Stats(totals(7)) })
+        .map(|(name, guard)| Write { id: id(name), guard, change: Change::Stats(Box::new(totals(7))) })
         .collect();
     for answer in store.write(&writes).await.unwrap() {
         answer.unwrap();
@@ -181,7 +181,7 @@ async fn writes_of_leases_keep_streams_alive_while_memory_is_full() {
     let store = redis.store().await;
     let guard = lease(&store, "cam").await;
     fill(&redis).await;
-    for change in [Change::Heartbeat, Change::Stats(stats()), Change::Stats(all_stats())] {
+    for change in [Change::Heartbeat, Change::Stats(Box::new(stats())), Change::Stats(Box::new(all_stats()))] {
         let _: bool = redis.raw.clone().pexpire(key("cam"), SHORT_TTL).await.unwrap();
         write(&store, &id("cam"), &guard, change.clone()).await.unwrap_or_else(|error| panic!("{change:?}: {error}"));
         assert!(redis.pttl("cam").await > SHORT_TTL, "{change:?}");

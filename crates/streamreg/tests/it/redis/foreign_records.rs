@@ -32,8 +32,8 @@ pub(crate) fn changes() -> Vec<(Change, Vec<(&'static str, &'static str)>)> {
         (Change::Heartbeat, vec![]),
         (Change::Status(StreamStatus::Paused), vec![("status", "paused")]),
         (Change::Status("odd\"token\\".parse().unwrap()), vec![("status", "odd\"token\\")]),
-        (Change::Stats(operations::stats()), four.to_vec()),
-        (Change::Stats(operations::all_stats()), four.into_iter().chain(six).collect()),
+        (Change::Stats(Box::new(operations::stats())), four.to_vec()),
+        (Change::Stats(Box::new(operations::all_stats())), four.into_iter().chain(six).collect()),
         (Change::Patch(Box::new(operations::patch())), patched.to_vec()),
     ]
 }

@@ -184,15 +184,15 @@ impl Generator {
             2 => {
                 let stats = self.stats();
                 // Only the four statistics that a script can set.
-                Change::Stats(StreamStats {
+                Change::Stats(Box::new(StreamStats {
                     bytes_received: stats.bytes_received.or(Some(i64::MAX as u64)),
                     packets_received: stats.packets_received.or(Some(0)),
                     packets_lost: stats.packets_lost.or(Some(0)),
                     bitrate: stats.bitrate.or(Some(0)),
                     ..Default::default()
-                })
+                }))
             }
-            _ => Change::Stats(self.stats()),
+            _ => Change::Stats(Box::new(self.stats())),
         }
     }
 }

@@ -71,7 +71,7 @@ async fn batch_restores_all_missing_ids_in_the_index() {
         .map(|(at, name)| Write {
             id: id(name),
             guard: Guard::None,
-            change: if at % 2 == 0 { Change::Heartbeat } else { Change::Stats(all_stats()) },
+            change: if at % 2 == 0 { Change::Heartbeat } else { Change::Stats(Box::new(all_stats())) },
         })
         .collect();
     let answers = store.write(&writes).await.unwrap();

@@ -120,7 +120,7 @@ impl Verb {
                 let writes = [
                     write(stream_registry::Change::Heartbeat),
                     write(stream_registry::Change::Status(StreamStatus::Active)),
-                    write(stream_registry::Change::Stats(all_stats())),
+                    write(stream_registry::Change::Stats(Box::new(all_stats()))),
                 ];
                 store.write(&writes).await?.into_iter().collect()
             }

@@ -98,7 +98,7 @@ async fn take_over(leases: &Leases, source: &str) -> Lease {
 async fn assert_store_rejects(store: &RedisRegistry, old: &Lease) {
     let guard = Guard::Holder(old.epoch().clone());
     let late = totals(666_666);
-    let changes = [Change::Heartbeat, Change::Stats(late), Change::Status("late".parse().unwrap())];
+    let changes = [Change::Heartbeat, Change::Stats(Box::new(late)), Change::Status("late".parse().unwrap())];
     let writes = changes.map(|change| Write { id: old.id().clone(), guard: guard.clone(), change });
     for answer in store.write(&writes).await.unwrap() {
         assert_eq!(answer.unwrap_err().kind(), ErrorKind::NotHolder);

@@ -63,8 +63,8 @@ async fn holder_sets_its_ttl_exactly_whatever_the_policy() {
         let changes = [
             Change::Heartbeat,
             Change::Status(StreamStatus::Active),
-            Change::Stats(super::operations::stats()),
-            Change::Stats(super::operations::all_stats()),
+            Change::Stats(Box::new(super::operations::stats())),
+            Change::Stats(Box::new(super::operations::all_stats())),
             Change::Patch(Box::new(super::operations::patch())),
             Change::Update(Box::new(stream(name, SOURCE))),
         ];
