@@ -32,6 +32,9 @@ use crate::{Result, streams};
 pub(super) const PAGE: &str = "/api/v1/streams?limit=100";
 /// Number of connections in the rows that measure requests per second.
 const CONNECTIONS: usize = 64;
+/// Number of parts into which a round is divided. The two servers take turns more often, because the speed of a virtual
+/// machine changes within seconds.
+const TURNS: usize = 4;
 /// Time for which the resident memory must not change before it is read.
 const SETTLED: Duration = Duration::from_secs(3);
 
@@ -148,8 +151,9 @@ impl ServerProcess {
     /// Returns the processor time per request, in milliseconds.
     pub(super) async fn cost(&self, path: &str, time: Duration) -> Result<f64> {
         fetch(self.port, path).await?;
+        let mut connection = open(self.port, 1).await?;
         let before = self.cpu()?;
-        let requests = load(self.port, &get(path), 1, time).await?;
+        let requests = load(&mut connection, &get(path), time).await?;
         Ok((self.cpu()? - before) * 1_000.0 / requests as f64)
     }
 
@@ -227,27 +231,36 @@ impl Connection {
     }
 }
 
-/// Sends the same request over several connections for `time`, and returns the number of responses.
-pub(super) async fn load(port: u16, request: &str, connections: usize, time: Duration) -> Result<u64> {
+/// Opens several connections.
+async fn open(port: u16, count: usize) -> Result<Vec<Connection>> {
+    let mut connections = Vec::new();
+    for _ in 0..count {
+        connections.push(Connection::open(port).await?);
+    }
+    Ok(connections)
+}
+
+/// Sends the same request over all connections for `time`, and returns the number of responses.
+async fn load(connections: &mut Vec<Connection>, request: &str, time: Duration) -> Result<u64> {
     let stop = Arc::new(AtomicBool::new(false));
     let answered = Arc::new(AtomicU64::new(0));
-    let tasks: Vec<_> = (0..connections)
-        .map(|_| {
+    let tasks: Vec<_> = connections
+        .drain(..)
+        .map(|mut connection| {
             let (stop, answered, request) = (Arc::clone(&stop), Arc::clone(&answered), request.to_owned());
             tokio::spawn(async move {
-                let mut connection = Connection::open(port).await?;
                 while !stop.load(Ordering::Relaxed) {
                     connection.send(&request).await?;
                     answered.fetch_add(1, Ordering::Relaxed);
                 }
-                Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+                Ok::<_, Box<dyn std::error::Error + Send + Sync>>(connection)
             })
         })
         .collect();
     tokio::time::sleep(time).await;
     stop.store(true, Ordering::Relaxed);
     for task in tasks {
-        task.await??;
+        connections.push(task.await??);
     }
     Ok(answered.load(Ordering::Relaxed))
 }
@@ -284,10 +297,12 @@ pub(super) async fn compare(
     rate: f64,
 ) -> Result<Vec<Line>> {
     let (mut theirs, mut ours) = (Vec::new(), Vec::new());
-    for _ in 0..args.rounds() {
-        for (server, samples) in [(reference, &mut theirs), (subject, &mut ours)] {
-            samples.push(server.sample(args.round()).await?);
-        }
+    let (mut to_theirs, mut to_ours) =
+        (open(reference.port, CONNECTIONS).await?, open(subject.port, CONNECTIONS).await?);
+    for _ in 0..args.rounds() * TURNS {
+        let time = args.round() / TURNS as u32;
+        theirs.push(reference.sample(&mut to_theirs, time).await?);
+        ours.push(subject.sample(&mut to_ours, time).await?);
     }
     let baseline = theirs.clone();
     let candidates = [
@@ -299,10 +314,10 @@ pub(super) async fn compare(
 }
 
 impl Compared<'_> {
-    async fn sample(&self, time: Duration) -> Result<Sample> {
+    async fn sample(&self, connections: &mut Vec<Connection>, time: Duration) -> Result<Sample> {
         let process = self.process.to_string();
         let (before, start) = (super::held::cpu(&process)?, Instant::now());
-        let answered = load(self.port, self.request, CONNECTIONS, time).await? as f64;
+        let answered = load(connections, self.request, time).await? as f64;
         let per_second = answered / start.elapsed().as_secs_f64();
         let server_micros = (super::held::cpu(&process)? - before) * 1e6 / answered;
         Ok(Sample { per_second, server_micros, per_command: 1.0 })
