@@ -129,3 +129,18 @@ impl AsyncWrite for TimedSocket {
         Pin::new(&mut self.socket).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_joined_in_order_if_they_fit() {
+        let (head, body) = ([b'h'; 200], [b'b'; 100]);
+        let bufs = [IoSlice::new(&head), IoSlice::new(&[]), IoSlice::new(&body)];
+        let joined = [&head[..], &body[..]].concat();
+        assert_eq!(join(&bufs, &mut [0; 300]), Some(&joined[..]));
+        assert_eq!(join(&bufs, &mut [0; 400]), Some(&joined[..]));
+        assert_eq!(join(&bufs, &mut [0; 299]), None);
+    }
+}
