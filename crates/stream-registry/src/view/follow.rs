@@ -11,7 +11,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::counts::count_event;
 use super::load::load;
-use super::metadata::Metadata;
 use super::options::Schedule;
 use super::reconcile::reconcile;
 use super::shared::Shared;
@@ -216,9 +215,12 @@ async fn follow(shared: &Shared, mut watch: Watch) -> Outcome {
                         let start = shared.state.metadata(|metadata| metadata.gap.as_ref().map(|gap| gap.reached.clone()));
                         return Outcome::Resync { watch: StartedWatch { watch, start }, received_events };
                     }
-                    if lost.is_empty() {
-                        shared.state.change_metadata(Metadata::close_gap);
-                    }
+                    shared.state.change_metadata(|metadata| {
+                        metadata.shard_loads += 1;
+                        if lost.is_empty() {
+                            metadata.close_gap();
+                        }
+                    });
                     shared.notify();
                     continue;
                 }

@@ -205,7 +205,7 @@ impl View {
         self.shared().state.metadata(|metadata| ViewMetrics {
             age: (age < Duration::MAX).then_some(age),
             // The first load is no resync.
-            resyncs: metadata.replacements.saturating_sub(1),
+            resyncs: metadata.replacements.saturating_sub(1) + metadata.shard_loads,
             reconciliations: metadata.corrections.reconciliations,
             corrections: metadata.corrections.count,
             unreadable: metadata.unreadable,

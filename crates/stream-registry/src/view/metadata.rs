@@ -50,6 +50,8 @@ pub(super) struct Metadata {
     pub(super) replacements: u64,
     /// When the view was last known to be current.
     pub(super) confirmed: Option<Instant>,
+    /// How many times the streams of one shard were loaded again.
+    pub(super) shard_loads: u64,
     /// Set while the view lacks events of some shards.
     pub(super) gap: Option<Gap>,
     pub(super) closed: bool,

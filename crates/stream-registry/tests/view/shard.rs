@@ -71,7 +71,7 @@ async fn view_applies_events_of_other_shards_while_it_reads_one_shard_again() {
         [&registry.shard_pages, &registry.gets, &registry.first_pages].map(|count| count.load(Ordering::SeqCst));
     assert_eq!(reads, [1, 1, 1], "the shard, the ended stream that was on no page, and the first load");
     assert_eq!(registry.watches.load(Ordering::SeqCst), 1);
-    assert_eq!(view.corrections().count, 0);
+    assert_eq!((view.corrections().count, view.metrics().resyncs), (0, 1));
 }
 
 #[tokio::test]
@@ -138,4 +138,5 @@ async fn view_loads_all_streams_when_the_store_cannot_list_one_shard() {
     assert_eq!(contents(&view), to_json(&registry.list().await.unwrap()));
     let reads = [&registry.shard_pages, &registry.first_pages].map(|count| count.load(Ordering::SeqCst));
     assert_eq!(reads, [0, 2], "the first load and the second one");
+    assert_eq!(view.metrics().resyncs, 1);
 }

@@ -137,7 +137,7 @@ pub struct FeedMetrics {
 pub struct ViewMetrics {
     /// The time since the view was last known to be current; `None` until it is complete for the first time.
     pub age: Option<Duration>,
-    /// How many times all streams were loaded again, because events may have been lost.
+    /// How many times all streams, or those of one shard, were loaded again, because events may have been lost.
     pub resyncs: u64,
     /// The number of completed reconciliations.
     pub reconciliations: u64,

@@ -48,7 +48,7 @@ const VIEW_AGE: Family = Family::gauge(
 );
 const RESYNCS: Family = Family::counter(
     "streamreg_view_resyncs_total",
-    "How many times the local view loaded all streams again, because events may have been lost.",
+    "How many times the local view loaded all streams, or those of one shard, again, because events may have been lost.",
 );
 const RECONCILIATIONS: Family =
     Family::counter("streamreg_view_reconciliations_total", "Completed comparisons of the local view with the store.");
