@@ -7,7 +7,14 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub(super) struct StateDir {
     path: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for StateDir {
+    fn drop(&mut self) {
+        // A child process that is just being started shares the open file, and closing it here would not release the lock.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl StateDir {
@@ -33,7 +40,7 @@ impl StateDir {
             }
             Err(TryLockError::Error(error)) => return Err(fault(&error)),
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), lock })
     }
 
     /// Returns the file with the position of a webhook.
@@ -53,6 +60,8 @@ mod tests {
         let held = StateDir::open(&path).unwrap();
         assert_eq!(held.position_file("x"), path.join("webhook-x.position"));
         assert!(StateDir::open(&path).unwrap_err().contains("another server uses this directory"));
+        // A program that another thread starts has a copy of the descriptor for a moment.
+        let _inherited = held.lock.try_clone().unwrap();
         drop(held);
         StateDir::open(&path).unwrap();
         let fault = StateDir::open(&path.join("lock")).unwrap_err();
