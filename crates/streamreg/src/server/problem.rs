@@ -123,6 +123,12 @@ impl Failure {
         Self { headers: vec![(ALLOW, allowed)], ..Self::new(codes::METHOD_NOT_ALLOWED, detail) }
     }
 
+    /// Removes the stream, for a response to clients that may not read streams.
+    pub(super) fn without_stream(mut self) -> Self {
+        self.problem.stream_id = None;
+        self
+    }
+
     /// Adds the operation and the stream if the error does not contain them yet.
     pub(super) fn about(mut self, operation: Operation, id: Option<&StreamId>) -> Self {
         self.problem.operation.get_or_insert_with(|| operation.as_str().to_owned());

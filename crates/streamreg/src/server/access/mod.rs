@@ -15,7 +15,8 @@ mod token;
 mod tokens;
 mod writer;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, HeaderValue, Method, Request};
@@ -23,7 +24,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use self::origin::Origins;
 use self::reload::Current;
-use self::tokens::Tokens;
+use self::tokens::{Token, Tokens};
 use super::once_per_minute::OncePerMinute;
 use super::options::ServeOptions;
 use super::problem::{Failure, Result};
@@ -44,8 +45,8 @@ pub(super) struct Access {
     tokens: Current,
     hosts: Vec<String>,
     origins: Origins,
-    /// Limits the log lines about rejected tokens. A client with such a token may send any number of requests.
-    rejected: OncePerMinute,
+    /// Limits the log lines about rejected tokens, by name. A client with such a token may send any number of requests.
+    rejected: Mutex<HashMap<String, OncePerMinute>>,
 }
 
 impl Access {
@@ -63,7 +64,7 @@ impl Access {
             tokens,
             hosts: std::mem::take(&mut options.allowed_hosts),
             origins: Origins::new(std::mem::take(&mut options.allowed_origins)),
-            rejected: OncePerMinute::default(),
+            rejected: Mutex::default(),
         }
     }
 
@@ -91,8 +92,10 @@ impl Access {
     /// Checks a request, and adds its [`Caller`] to it. Returns the response if the request is not for a handler.
     pub(super) fn check<B>(&self, request: &mut Request<B>) -> Option<Response> {
         let tokens = self.tokens.tokens();
-        // If every read needs a token, a page cannot read anything by rebinding its name.
-        if tokens.anonymous_may(Scope::Metrics)
+        let token = bearer(request.headers()).and_then(|given| tokens.find(given));
+        // A page that rebinds its name has no token. If every read needs a token, the page cannot read anything.
+        if token.is_none_or(|token| token.has_expired())
+            && tokens.anonymous_may(Scope::Metrics)
             && let Err(failure) = host::check(request, &self.hosts)
         {
             return Some(failure.into_response());
@@ -100,7 +103,7 @@ impl Access {
         if let Some(preflight) = self.origins.preflight(request, !tokens.anonymous_may(Scope::Write)) {
             return Some(preflight);
         }
-        match self.authorise(&tokens, request) {
+        match self.authorise(&tokens, token, request) {
             Ok(caller) => {
                 if let Some(caller) = caller {
                     request.extensions_mut().insert(caller);
@@ -111,32 +114,47 @@ impl Access {
         }
     }
 
-    /// Returns the caller of a request. Returns `None` if the request needs no token.
-    fn authorise<B>(&self, tokens: &Tokens, request: &Request<B>) -> Result<Option<Caller>> {
+    /// Returns the caller of a request. Returns `None` if the request needs no token, and its own token does not allow it.
+    fn authorise<B>(
+        &self,
+        tokens: &Tokens,
+        token: Option<&Arc<Token>>,
+        request: &Request<B>,
+    ) -> Result<Option<Caller>> {
         let needed = match Need::of(request.method(), request.uri().path()) {
             Need::Nothing => return Ok(None),
             Need::AnyToken => None,
             Need::Scope(scope) => Some(scope),
         };
+        let is_allowed = |token: &&Arc<Token>| !token.has_expired() && needed.is_none_or(|scope| token.allows(scope));
+        if let Some(token) = token.filter(is_allowed) {
+            return Ok(Some(Caller::new(Arc::clone(token))));
+        }
         if tokens.anonymous_may(needed.unwrap_or(Scope::Read)) {
             if needed == Some(Scope::Write) {
                 origin::check_local(request.headers())?;
             }
             return Ok(None);
         }
-        let given = bearer(request.headers()).and_then(|given| tokens.find(given));
-        let token = given.ok_or_else(Failure::unauthenticated)?;
-        let rejected = if token.has_expired() {
-            Failure::expired_token(&token.name)
-        } else if let Some(scope) = needed.filter(|scope| !token.allows(*scope)) {
-            Failure::missing_scope(&token.name, scope.as_str())
-        } else {
-            return Ok(Some(Caller::new(Arc::clone(token))));
-        };
-        if let Some(skipped) = self.rejected.admit() {
-            tracing::warn!(token = token.name, skipped, "rejected a token that has expired or lacks a scope");
+        let token = token.ok_or_else(Failure::unauthenticated)?;
+        Err(match needed.filter(|_| !token.has_expired()) {
+            Some(scope) => {
+                self.log_rejected(token, &format!("needs the scope {}", scope.as_str()));
+                Failure::missing_scope(&token.name, scope.as_str())
+            }
+            None => {
+                self.log_rejected(token, "has expired");
+                Failure::expired_token(&token.name)
+            }
+        })
+    }
+
+    fn log_rejected(&self, token: &Token, reason: &str) {
+        // No code panics while it holds this lock, so the lock is never poisoned.
+        let mut rejected = self.rejected.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(skipped) = rejected.entry(token.name.clone()).or_default().admit() {
+            tracing::warn!(token = token.name, reason, skipped, "rejected a token");
         }
-        Err(rejected)
     }
 
     /// Returns whether the caller of an earlier request may still read.

@@ -155,6 +155,7 @@ impl Current {
         let Some(source) = &self.source else { return };
         // A pipe can be read only once. A missing file can come back.
         if source.paths().any(|path| path.metadata().is_ok_and(|file| !file.is_file())) {
+            tracing::info!("the {} is a pipe, so a change needs a restart", source.kind());
             return;
         }
         let mut last = Ok(self.tokens.load_full());

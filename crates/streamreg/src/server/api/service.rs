@@ -52,7 +52,8 @@ async fn ready(State(app): State<App>) -> Result<Response> {
         answer => answer.map(|()| None)?,
     };
     if let Some(refusal) = app.refusal.recent() {
-        return Err(refusal.into());
+        // This request needs no token.
+        return Err(Failure::from(refusal).without_stream());
     }
     let outdated = || {
         let file = app.outdated_files().next()?;

@@ -62,4 +62,7 @@ async fn page_of_an_allowed_origin_cannot_write_without_a_token() {
     assert_eq!((read.status, read.header("access-control-allow-origin"), read.header("vary")), (200, "*", ""));
     let write = server.request("POST", "/api/v1/streams/x/heartbeat", &[("Origin", DASHBOARD)], "").await;
     write.problem(403, "denied");
+    // A page from this machine is a local program, whether its origin is allowed or not.
+    let local = [("Origin", "http://localhost:3000")];
+    server.request("POST", "/api/v1/streams/x/heartbeat", &local, "").await.problem(404, "not_found");
 }

@@ -1,7 +1,7 @@
 //! Tokens that may write only some streams.
 
 use serde_json::json;
-use stream_registry::{OnConflict, Registry as _};
+use stream_registry::Registry as _;
 
 use super::kit::{Guarded, entry, of_node, record};
 use crate::http::kit::{id, stream};
@@ -26,14 +26,20 @@ async fn token_writes_only_ids_that_match_its_patterns() {
                 assert!(problem["detail"].as_str().unwrap().contains("may not write this id"), "{problem}");
             }
         }
-        let take_over = "/api/v1/streams?on_conflict=take_over";
-        guarded.request("a", "POST", take_over, &record(other, None)).await.problem(403, "denied");
+        for policy in ["on_conflict=take_over", "on_conflict=take_over_if_stale&stale_ms=1000", "lease=true"] {
+            let path = format!("/api/v1/streams?{policy}");
+            guarded.request("a", "POST", &path, &record(other, None)).await.problem(403, "denied");
+        }
         assert_eq!(guarded.registry.get(&id(other)).await.unwrap().source_addr, stream(other).source_addr);
         // Patterns do not limit reads.
         assert_eq!(guarded.get("a", &format!("/api/v1/streams/{encoded}")).await.status, 200);
     }
     for own in ["cam-1", "mic"] {
         assert_eq!(guarded.request("a", "POST", "/api/v1/streams", &record(own, None)).await.status, 201);
+        // Among the streams that match, the token can also take over one of another client.
+        let take_over = "/api/v1/streams?on_conflict=take_over";
+        let other = record(own, None).replace("203.0.113.7", "203.0.113.8");
+        assert_eq!(guarded.request("a", "POST", take_over, &other).await.status, 200);
         assert_eq!(guarded.request("a", "DELETE", &format!("/api/v1/streams/{own}"), "").await.status, 204);
     }
     // The server would generate an id that matches no pattern.
@@ -57,8 +63,7 @@ async fn token_writes_only_streams_of_its_nodes() {
     // Streams of other nodes, and streams without a node, belong to other clients.
     for other in [of_node("other", "core-1"), stream("nodeless")] {
         guarded.registry.register(&other).await.unwrap();
-        for policy in [OnConflict::Reject, OnConflict::TakeOver] {
-            let policy = if policy == OnConflict::TakeOver { "take_over" } else { "reject" };
+        for policy in ["reject", "take_over", "take_over_if_stale&stale_ms=1000"] {
             let path = format!("/api/v1/streams?on_conflict={policy}");
             send("POST", &path, &record(other.id.as_str(), Some("edge-1"))).await.problem(403, "denied");
         }

@@ -118,34 +118,51 @@ async fn changed_token_files_are_used_without_a_restart() {
     }
 }
 
-#[tokio::test]
-async fn event_reader_is_disconnected_when_its_token_is_revoked() {
-    let guarded = Guarded::start(&(entry("a", READ) + &entry("b", READ))).await;
-    let open = async |token: &str| {
-        let mut socket = TcpStream::connect(guarded.server.addr).await.unwrap();
-        let request = format!(
-            "GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\r\n",
-            value(token)
-        );
-        socket.write_all(request.as_bytes()).await.unwrap();
-        let mut start = [0; 15];
-        within(socket.read_exact(&mut start)).await.unwrap();
-        assert_eq!(&start, b"HTTP/1.1 200 OK");
-        socket
+/// Opens the events with a token, or without one if `token` is empty.
+async fn open_events(guarded: &Guarded, token: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(guarded.server.addr).await.unwrap();
+    let authorization = match token {
+        "" => String::new(),
+        token => format!("Authorization: Bearer {}\r\n", value(token)),
     };
-    let (mut revoked, mut kept) = (open("a").await, open("b").await);
-    std::fs::write(&guarded.file, entry("b", READ)).unwrap();
-    guarded.until("a", 401).await;
-    guarded.registry.register(&stream("x")).await.unwrap();
-    let mut rest = Vec::new();
-    within(revoked.read_to_end(&mut rest)).await.unwrap();
-    assert!(!String::from_utf8_lossy(&rest).contains("203.0.113.7"), "the reader got an event after the revocation");
-    let mut seen = String::new();
-    while !seen.contains("203.0.113.7") {
-        let mut part = [0; 1024];
-        let read = within(kept.read(&mut part)).await.unwrap();
-        assert_ne!(read, 0, "{seen}");
-        seen.push_str(&String::from_utf8_lossy(&part[..read]));
+    let request = format!("GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{authorization}\r\n");
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut start = [0; 15];
+    within(socket.read_exact(&mut start)).await.unwrap();
+    assert_eq!(&start, b"HTTP/1.1 200 OK");
+    socket
+}
+
+#[tokio::test]
+async fn event_reader_is_disconnected_when_it_may_no_longer_read() {
+    let before = format!("anonymous = [\"read\"]\n{}{}", entry("a", READ), entry("b", READ));
+    for (reader, after) in [
+        ("a", String::new()),
+        ("a", entry("a", "scopes = [\"read\"]\nexpires = 2020-01-01T00:00:00Z")),
+        ("a", entry("a", "scopes = [\"write\", \"metrics\"]")),
+        ("", entry("a", READ)),
+    ] {
+        let guarded = Guarded::start(&before).await;
+        let (mut revoked, mut kept) = (open_events(&guarded, reader).await, open_events(&guarded, "b").await);
+        std::fs::write(&guarded.file, after + &entry("b", READ)).unwrap();
+        within(async {
+            while guarded.server.get(LIST).await.status == 200 || guarded.get(reader, LIST).await.status == 200 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+        guarded.registry.register(&stream("x")).await.unwrap();
+        let mut rest = Vec::new();
+        within(revoked.read_to_end(&mut rest)).await.unwrap();
+        let rest = String::from_utf8_lossy(&rest);
+        assert!(!rest.contains("203.0.113.7"), "the reader got an event after the revocation: {rest}");
+        let mut seen = String::new();
+        while !seen.contains("203.0.113.7") {
+            let mut part = [0; 1024];
+            let read = within(kept.read(&mut part)).await.unwrap();
+            assert_ne!(read, 0, "{seen}");
+            seen.push_str(&String::from_utf8_lossy(&part[..read]));
+        }
     }
 }
 
