@@ -1,5 +1,6 @@
 //! Runs the program as a process: checks the help, and every command with its own server.
 
+use std::cell::RefCell;
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt as _;
@@ -26,6 +27,8 @@ pub(super) fn program(args: &[&str]) -> Command {
 pub(super) struct Running {
     child: Child,
     lines: mpsc::Receiver<String>,
+    /// The lines so far.
+    received: RefCell<Vec<String>>,
 }
 
 impl Running {
@@ -44,19 +47,22 @@ impl Running {
                 }
             }
         });
-        Self { child, lines }
+        Self { child, lines, received: RefCell::default() }
     }
 
     /// Waits for a line that contains a string.
     pub(super) fn line_with(&self, text: &str) -> String {
         let deadline = Instant::now() + DEADLINE;
-        let mut received = Vec::new();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
-                Ok(line) if line.contains(text) => return line,
-                Ok(line) => received.push(line),
-                Err(error) => panic!("no line with {text:?}: {error}; received {received:#?}"),
+                Ok(line) => {
+                    self.received.borrow_mut().push(line.clone());
+                    if line.contains(text) {
+                        return line;
+                    }
+                }
+                Err(error) => panic!("no line with {text:?}: {error}; received {:#?}", self.received.borrow()),
             }
         }
     }
@@ -80,6 +86,15 @@ impl Running {
             status.is_some()
         });
         status.and_then(|status| status.code())
+    }
+
+    /// Stops the program and returns all its lines.
+    pub(super) fn stop(&mut self) -> String {
+        self.signal("TERM");
+        assert_eq!(self.ended(), Some(0));
+        let mut lines = self.received.take();
+        lines.extend(&self.lines);
+        lines.join("\n")
     }
 }
 

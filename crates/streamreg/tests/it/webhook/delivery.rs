@@ -70,7 +70,7 @@ async fn events_of_each_stream_arrive_in_order_when_deliveries_fail() {
             2 => 500.into(),
             5 => 400.into(),
             8 => 429.into(),
-            11 => Reply { headers: vec![("location", "/elsewhere")], ..302.into() },
+            11 => Reply { headers: vec![("location", "/elsewhere".to_owned())], ..302.into() },
             _ => 200.into(),
         })
         .await;
@@ -203,17 +203,25 @@ async fn two_servers_of_a_cluster_send_the_same_ids() {
 async fn receiver_with_https_is_verified() {
     let (dir, registry, tls, other) = (tempfile::tempdir().unwrap(), memory(), TestTls::new(), TestTls::new());
     let receiver = Receiver::with_tls(&tls).await;
-    let url = format!("https://{}/", receiver.addr);
-    let with_ca = |name: &str, ca: &TestTls| {
+    tls.issue_server(&["receiver.example", "127.0.0.2"]);
+    let of_other_name = Receiver::with_tls(&tls).await;
+    let with_ca = |name: &str, receiver: &Receiver, ca: &TestTls| {
+        let url = format!("https://{}/", receiver.addr);
         let poster = stream_registry::http::post::Poster::new(&url, Some(ca.ca_file())).unwrap();
         streamreg::webhook::Webhook { poster, ..webhook(name, &url) }
     };
-    let hooks = Hooks::start(dir.path(), &registry, vec![with_ca("wrong", &other), with_ca("right", &tls)]).await;
+    let webhooks = vec![
+        with_ca("other-ca", &receiver, &other),
+        with_ca("other-name", &of_other_name, &tls),
+        with_ca("right", &receiver, &tls),
+    ];
+    let hooks = Hooks::start(dir.path(), &registry, webhooks).await;
     registry.register(&stream("cam1")).await.unwrap();
     let delivery = receiver.accepted_at_least(1).await.remove(0);
     assert!(delivery.is_signed_with(SECRET));
-    let wrong = &hooks.webhooks.figures()[0];
-    wait_until(PATIENCE, async || wrong.results()[1].1 >= 2).await;
-    assert_eq!((wrong.last_status(), wrong.results()[0].1), (Some(0), 0));
-    assert_eq!(receiver.all().len(), 1);
+    for wrong in &hooks.webhooks.figures()[..2] {
+        wait_until(PATIENCE, async || wrong.results()[1].1 >= 2).await;
+        assert_eq!((wrong.last_status(), wrong.results()[0].1), (Some(0), 0));
+    }
+    assert_eq!((receiver.all().len(), of_other_name.all().len()), (1, 0));
 }

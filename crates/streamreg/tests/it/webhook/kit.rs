@@ -62,12 +62,17 @@ impl Delivery {
         self.json()["data"]["stream"]["id"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Returns whether a secret has signed the request.
-    pub(crate) fn is_signed_with(&self, secret: &str) -> bool {
+    /// Returns the signature of the request by a secret.
+    pub(crate) fn signature(&self, secret: &str) -> String {
         let key = STANDARD.decode(secret.strip_prefix("whsec_").unwrap()).unwrap();
         let content = format!("{}.{}.{}", self.id(), self.headers["webhook-timestamp"], self.body);
         let tag = ring::hmac::sign(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &key), content.as_bytes());
-        let expected = format!("v1,{}", STANDARD.encode(tag));
+        format!("v1,{}", STANDARD.encode(tag))
+    }
+
+    /// Returns whether a secret has signed the request.
+    pub(crate) fn is_signed_with(&self, secret: &str) -> bool {
+        let expected = self.signature(secret);
         self.headers["webhook-signature"].split(' ').any(|signature| signature == expected)
     }
 }
@@ -75,7 +80,7 @@ impl Delivery {
 /// How a receiver responds.
 pub(crate) struct Reply {
     pub(crate) status: u16,
-    pub(crate) headers: Vec<(&'static str, &'static str)>,
+    pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) delay: Duration,
     pub(crate) is_endless: bool,
 }

@@ -1,14 +1,15 @@
 //! The server as a process: crashes, stores, and the log.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stream_registry::{StreamStatus, connect};
 use testkit::wait_until;
+use tokio::time::timeout;
 
 use super::config::configured;
 use super::delivery::assert_in_order;
-use super::kit::{Hooks, Receiver, webhook};
+use super::kit::{Hooks, Receiver, Reply, SECRET, webhook};
 use crate::cli::Running;
 use crate::http::kit::{PATIENCE, id, stream};
 use crate::redis::TestRedis;
@@ -89,8 +90,44 @@ async fn server_with_an_unreachable_receiver_serves_and_stops() {
     let line = server.line_with("receiver of a webhook fails; retrying");
     assert!(line.contains("webhook=a") && line.contains("cannot connect to http://127.0.0.1:"), "{line}");
     wait_until(PATIENCE, async || registry.list().await.unwrap().len() == 1).await;
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     server.signal("TERM");
     assert_eq!(server.ended(), Some(0));
     assert!(started.elapsed() < Duration::from_secs(9), "{:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hanging_receiver_delays_no_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let hanging = Receiver::answering(|_, _| Reply { delay: PATIENCE * 10, ..200.into() }).await;
+    let (_server, url) = serve(&config(dir.path(), "memory:", &hanging));
+    let registry = connect(&url).await.unwrap();
+    let started = Instant::now();
+    for number in 0..20 {
+        registry.register(&stream(&format!("cam{number}"))).await.unwrap();
+    }
+    wait_until(PATIENCE, async || hanging.most_concurrent() == 8).await;
+    for _ in 0..10 {
+        assert_eq!(timeout(Duration::from_secs(1), registry.list()).await.unwrap().unwrap().len(), 20);
+    }
+    // The webhook gives up on a response after 15 s.
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secret_and_parameters_of_the_url_are_in_no_log_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let receiver = Receiver::answering(|_, earlier| if earlier == 0 { 503 } else { 204 }.into()).await;
+    let (mut server, url) = serve(&config(dir.path(), "memory:\'\nlog = \'trace", &receiver));
+    let registry = connect(&url).await.unwrap();
+    registry.register(&stream("cam1")).await.unwrap();
+    server.line_with("receiver of a webhook works again");
+    assert_eq!(receiver.all().len(), 2);
+    let log = server.stop();
+    for part in ["TRACE", "webhook started", "receiver of a webhook fails"] {
+        assert!(log.contains(part), "no {part}: {log}");
+    }
+    for secret in ["s3cret", SECRET.trim_start_matches("whsec_")] {
+        assert!(!log.contains(secret), "{secret} is in the log: {log}");
+    }
 }
