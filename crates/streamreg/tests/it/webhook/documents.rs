@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use stream_registry::{MemoryRegistry, Registry, connect};
@@ -44,16 +45,39 @@ fn verdicts(command: &mut Command, requests: &[Value]) -> Vec<bool> {
     text.lines().map(|line| line.to_lowercase().parse().unwrap()).collect()
 }
 
+/// Asserts what both documented functions return for requests.
+fn assert_verdicts(requests: &[Value], expected: &[bool]) {
+    let dir = tempfile::tempdir().unwrap();
+    let python = dir.path().join("verify.py");
+    let lines = "\nimport json, sys\nfor line in sys.stdin:\n    one = json.loads(line)\n    \
+                 print(verify(one[\"secret\"], one[\"headers\"], one[\"body\"].encode()))\n";
+    fs::write(&python, block("python") + lines).unwrap();
+    assert_eq!(verdicts(Command::new("python3").arg(&python), requests), expected, "Python");
+    let javascript = dir.path().join("verify.mjs");
+    let lines = "\nimport { createInterface } from \"node:readline\";\n\
+                 for await (const line of createInterface({ input: process.stdin })) {\n  const one = JSON.parse(line);\n  \
+                 console.log(verify(one.secret, one.headers, Buffer.from(one.body)));\n}\n";
+    fs::write(&javascript, block("js") + lines).unwrap();
+    assert_eq!(verdicts(Command::new("node").arg(&javascript), requests), expected, "JavaScript");
+}
+
+/// Returns a request for the documented functions.
+fn request(secret: &str, delivery: &Delivery) -> Value {
+    json!({"secret": secret, "headers": delivery.headers, "body": delivery.body})
+}
+
+fn header(delivery: &mut Delivery, name: &str, value: String) {
+    delivery.headers.insert(name.to_owned(), value);
+}
+
 #[tokio::test]
 async fn documented_functions_verify_deliveries_and_reject_forgeries() {
     let delivery = delivered().await;
     let request = |secret: &str, change: &dyn Fn(&mut Delivery)| {
         let mut delivery = delivery.clone();
         change(&mut delivery);
-        json!({"secret": secret, "headers": delivery.headers, "body": delivery.body})
+        request(secret, &delivery)
     };
-    let header =
-        |delivery: &mut Delivery, name: &str, value: String| _ = delivery.headers.insert(name.to_owned(), value);
     let other = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
     let requests = [
         request(SECRET, &|_| {}),
@@ -67,19 +91,52 @@ async fn documented_functions_verify_deliveries_and_reject_forgeries() {
         request(SECRET, &|one| header(one, "webhook-timestamp", "1614265330".to_owned())),
         request(SECRET, &|one| header(one, "webhook-signature", String::new())),
     ];
-    let expected = [true, true, false, false, false, false, false];
-    let dir = tempfile::tempdir().unwrap();
-    let python = dir.path().join("verify.py");
-    let lines = "\nimport json, sys\nfor line in sys.stdin:\n    one = json.loads(line)\n    \
-                 print(verify(one[\"secret\"], one[\"headers\"], one[\"body\"].encode()))\n";
-    fs::write(&python, block("python") + lines).unwrap();
-    assert_eq!(verdicts(Command::new("python3").arg(&python), &requests), expected, "Python");
-    let javascript = dir.path().join("verify.mjs");
-    let lines = "\nimport { createInterface } from \"node:readline\";\n\
-                 for await (const line of createInterface({ input: process.stdin })) {\n  const one = JSON.parse(line);\n  \
-                 console.log(verify(one.secret, one.headers, Buffer.from(one.body)));\n}\n";
-    fs::write(&javascript, block("js") + lines).unwrap();
-    assert_eq!(verdicts(Command::new("node").arg(&javascript), &requests), expected, "JavaScript");
+    assert_verdicts(&requests, &[true, true, false, false, false, false, false]);
+}
+
+#[tokio::test]
+async fn documented_functions_reject_signed_requests_after_five_minutes() {
+    let delivery = delivered().await;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    // The functions read the clock a few seconds later.
+    let times = [(now - 301, false), (now - 270, true), (now + 290, true), (now + 340, false)];
+    let requests = times.map(|(time, _)| {
+        let mut delivery = delivery.clone();
+        header(&mut delivery, "webhook-timestamp", time.to_string());
+        let signature = delivery.signature(SECRET);
+        header(&mut delivery, "webhook-signature", signature);
+        request(SECRET, &delivery)
+    });
+    assert_verdicts(&requests, &times.map(|(_, expected)| expected));
+}
+
+#[tokio::test]
+async fn documented_functions_reject_requests_with_missing_or_damaged_headers() {
+    let delivery = delivered().await;
+    let mut requests = Vec::new();
+    for name in ["webhook-id", "webhook-timestamp", "webhook-signature"] {
+        let mut delivery = delivery.clone();
+        delivery.headers.remove(name);
+        requests.push(request(SECRET, &delivery));
+    }
+    let digits = "9".repeat(400);
+    for (name, value) in [
+        ("webhook-id", "ü"),
+        ("webhook-timestamp", ""),
+        ("webhook-timestamp", "now"),
+        ("webhook-timestamp", "NaN"),
+        ("webhook-timestamp", &digits),
+        ("webhook-timestamp", &digits.repeat(20)),
+        ("webhook-signature", " "),
+        ("webhook-signature", "v1"),
+        ("webhook-signature", "v1,ü🎥"),
+    ] {
+        let mut delivery = delivery.clone();
+        header(&mut delivery, name, value.to_owned());
+        requests.push(request(SECRET, &delivery));
+    }
+    let expected = vec![false; requests.len()];
+    assert_verdicts(&requests, &expected);
 }
 
 #[tokio::test]
