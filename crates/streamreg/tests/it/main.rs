@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod access;
+mod access_log;
 mod bridge;
 mod cli;
 mod cli_bad_input;
