@@ -252,14 +252,26 @@ async fn get_shows_fields_on_a_terminal_and_json_otherwise() {
     assert_eq!(stderr, "streamreg: no live stream has the id \"cam2\"; see `streamreg list`\n");
 }
 
-#[tokio::test]
-async fn records_are_escaped_on_a_terminal_in_every_format() {
-    let mut shell = Shell::new();
+/// A record with values that would control a terminal.
+fn hostile() -> Stream {
     let mut hostile = Stream::new("cam\u{202e}1".parse().unwrap(), "x\u{9b}2J".parse().unwrap_or(StreamType::Srt), "");
     hostile.source_addr = "\u{1b}]0;owned\u{7}".into();
     hostile.video_codec = "\u{9b}2J\r\n".into();
     hostile.labels.insert("\u{1b}[1m".into(), "\u{7f}".into());
     hostile.node = Some("\u{2066}n".into());
+    hostile
+}
+
+#[track_caller]
+fn assert_escaped(text: &str) {
+    let bad = text.chars().find(|c| c.is_control() && *c != '\n' || ('\u{202a}'..='\u{2069}').contains(c));
+    assert_eq!(bad, None, "{text:?}");
+}
+
+#[tokio::test]
+async fn records_are_escaped_on_a_terminal_in_every_format() {
+    let mut shell = Shell::new();
+    let hostile = hostile();
     shell.registry.register(&hostile).await.unwrap();
     let id = hostile.id.as_str();
     shell.terminal = true;
@@ -268,15 +280,30 @@ async fn records_are_escaped_on_a_terminal_in_every_format() {
             [&["list"][..], &["get", id], &["history"], &["heartbeat", "no\u{202e}ne"], &["unregister", "no\u{202e}ne"]]
         {
             let (_, stdout, stderr) = shell.run(&[&["--output", format], verb].concat()).await;
-            for text in [stdout, stderr] {
-                let bad = text.chars().find(|c| c.is_control() && *c != '\n' || ('\u{202a}'..='\u{2069}').contains(c));
-                assert_eq!(bad, None, "{format} {verb:?}: {text:?}");
-            }
+            assert_escaped(&(stdout + &stderr));
         }
     }
     // Without a terminal, the record is printed exactly as stored.
     shell.terminal = false;
     assert_eq!(shell.run(&["get", id]).await.1, shell.get(id).await.to_json() + "\n");
+}
+
+#[tokio::test]
+async fn events_are_escaped_on_a_terminal_in_every_format() {
+    for format in ["table", "wide", "name", "json", "jsonl", "yaml"] {
+        let mut shell = Shell::new();
+        shell.terminal = true;
+        let hostile = hostile();
+        shell.registry.register(&hostile).await.unwrap();
+        let reason = UnregisterOptions::default().reason("\u{1b}]0;owned\u{7}".parse().unwrap());
+        shell.registry.unregister_with(&hostile.id, &reason).await.unwrap();
+        // The watch prints both events before it has to wait. Closing the registry ends it.
+        let watch = ["--output", format, "watch", "--from", "oldest"];
+        let ((_, stdout, stderr), closed) = tokio::join!(shell.run(&watch), shell.registry.close());
+        closed.unwrap();
+        assert_eq!(stdout.matches("cam").count(), 2, "{format}: {stdout:?} {stderr:?}");
+        assert_escaped(&(stdout + &stderr));
+    }
 }
 
 #[tokio::test]
