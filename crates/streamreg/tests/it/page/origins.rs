@@ -57,6 +57,33 @@ async fn page_of_an_allowed_origin_reads_lists_and_events_in_a_browser() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn page_of_an_allowed_origin_writes_with_the_token_in_a_browser() {
+    let origin = other_origin().await;
+    let registry = Arc::new(MemoryRegistry::new());
+    registry.register(&stream("cam1")).await.unwrap();
+    let options = ServeOptions::default().token("s3cret").allowed_origin(origin.parse().unwrap());
+    let server = Server::start(registry.clone(), options).await;
+    let tab = Tab::open(&origin, DESK);
+    let write = |headers: &str| {
+        tab.eval(&format!(
+            "globalThis.answer = undefined;
+             fetch('http://{}/api/v1/streams/cam1', {{ method: 'DELETE', headers: {headers} }})
+               .then((response) => answer = response.status, () => answer = 'blocked');
+             null",
+            server.addr
+        ));
+        tab.until("answer !== undefined");
+        tab.eval("answer")
+    };
+    for headers in ["{}", "{ authorization: 'Bearer wrong' }"] {
+        assert_eq!(write(headers), 401, "{headers}");
+    }
+    assert_eq!(registry.list().await.unwrap().len(), 1);
+    assert_eq!(write("{ authorization: 'Bearer s3cret' }"), 204);
+    assert_eq!(registry.list().await.unwrap().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn page_of_another_origin_reads_nothing_in_a_browser() {
     let origin = other_origin().await;
     let registry = Arc::new(MemoryRegistry::new());
