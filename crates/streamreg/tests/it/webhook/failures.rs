@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use stream_registry::{MemoryRegistry, Registry, StreamStatus};
 use testkit::{CapturedLog, wait_until};
 
-use super::kit::{Hooks, Receiver, Reply, dead_url, quick, webhook};
+use super::kit::{Hooks, Receiver, Reply, SECRET, dead_url, quick, webhook};
 use crate::http::kit::{PATIENCE, id, stream};
 
 fn memory() -> Arc<dyn Registry> {
@@ -33,6 +33,8 @@ async fn rejected_event_is_given_up_after_ten_attempts_and_later_ones_follow() {
         assert!(line.contains(part), "{log}");
     }
     assert!(lines[2].contains("cam1") && lines[2].contains("status=422") && lines[2].contains("attempts=10"), "{log}");
+    let secret = SECRET.trim_start_matches("whsec_");
+    assert!(!log.contains("s3cret") && !log.contains(secret), "the log has the secret or the query of the URL: {log}");
 }
 
 #[tokio::test]

@@ -118,7 +118,8 @@ async fn hanging_receiver_delays_no_request() {
 async fn secret_and_parameters_of_the_url_are_in_no_log_line() {
     let dir = tempfile::tempdir().unwrap();
     let receiver = Receiver::answering(|_, earlier| if earlier == 0 { 503 } else { 204 }.into()).await;
-    let (mut server, url) = serve(&config(dir.path(), "memory:\'\nlog = \'trace", &receiver));
+    let (mut server, url) =
+        serve(&configured(dir.path(), "store = 'memory:'\nlog = 'trace'", &format!("url = '{}'", receiver.url())));
     let registry = connect(&url).await.unwrap();
     registry.register(&stream("cam1")).await.unwrap();
     server.line_with("receiver of a webhook works again");
