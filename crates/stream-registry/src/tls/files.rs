@@ -1,6 +1,8 @@
 //! A configuration of TLS that is built from PEM files, and built again when one of the files changes.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,6 +12,9 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error::{Error, ErrorKind, Result};
+
+/// Size limit of a file, in bytes. All CAs of a system take less.
+const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The contents of a PEM file. Files are compared by their contents, because a rotated file can have the time and the
 /// size of the earlier one.
@@ -23,8 +28,15 @@ pub struct PemFile {
 
 impl PemFile {
     fn read(name: &'static str, path: PathBuf) -> Result<Self> {
-        let pem = std::fs::read(&path)
-            .map_err(|error| Error::invalid(format!("cannot read the file in {name}: {}: {error}", path.display())))?;
+        let mut pem = Vec::new();
+        let read = File::open(&path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut pem));
+        let fault = |reason: &dyn fmt::Display| {
+            Error::invalid(format!("cannot read the file in {name}: {}: {reason}", path.display()))
+        };
+        read.map_err(|error| fault(&error))?;
+        if pem.len() as u64 > MAX_BYTES {
+            return Err(fault(&format_args!("larger than {} KiB", MAX_BYTES / 1024)));
+        }
         Ok(Self { name, path, pem })
     }
 
@@ -123,8 +135,17 @@ impl<T> Reloading<T> {
     ///
     /// Returns `InvalidArgument` if a file is unreadable or invalid, unless there is an earlier configuration.
     pub fn current(&self) -> Result<Arc<T>> {
+        let is_first = self.lock().good.is_none();
+        // Reading can take long, and nothing may wait for it, so the lock is not held. A pipe can be read only once. To
+        // read it again would block until another program writes to it.
+        let read = |(name, path): &(&'static str, PathBuf)| {
+            if !is_first && path.metadata().is_ok_and(|file| !file.is_file()) {
+                return Err(Error::invalid(format!("the file in {name} is no regular file: {}", path.display())));
+            }
+            PemFile::read(name, path.clone())
+        };
+        let files = self.files.iter().map(read).collect::<Result<Vec<_>>>();
         let mut state = self.lock();
-        let files = self.files.iter().map(|(name, path)| PemFile::read(name, path.clone())).collect::<Result<Vec<_>>>();
         if let (Ok(files), Some(good)) = (&files, &state.good)
             && !good.is_stale
             && *files == good.files

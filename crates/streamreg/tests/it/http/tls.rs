@@ -171,6 +171,15 @@ fn server_keeps_its_certificate_and_logs_a_warning_while_new_files_are_unusable(
     assert_warning("the file in --tls-cert holds no certificate");
     std::fs::remove_file(&cert).unwrap();
     assert_warning("cannot read the file in --tls-cert");
+    #[cfg(unix)]
+    {
+        // To read a pipe would block.
+        rustix::fs::mkfifoat(rustix::fs::CWD, &cert, rustix::fs::Mode::RUSR).unwrap();
+        assert_warning("the file in --tls-cert is no regular file");
+        std::fs::remove_file(&cert).unwrap();
+    }
+    std::fs::write(&cert, vec![b'#'; 5 * 1024 * 1024]).unwrap();
+    assert_warning("larger than 4096 KiB");
     // The new key does not belong to the earlier certificate.
     std::fs::copy(TestTls::new().server_key(), &key).unwrap();
     std::fs::write(&cert, good).unwrap();
