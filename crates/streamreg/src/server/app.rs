@@ -13,6 +13,7 @@ use stream_registry::metrics::counted;
 use tokio::sync::Semaphore;
 
 use super::access::Access;
+use super::bodies::Bodies;
 use super::lists::Lists;
 use super::metrics::Metrics;
 use super::options::ServeOptions;
@@ -51,6 +52,7 @@ impl Service {
             histories: Arc::new(Semaphore::new(CONCURRENT_HISTORIES)),
             access,
             options,
+            bodies: Bodies::default(),
             rejected: Default::default(),
             metrics: Metrics::new(),
             refusal: LastRefusal::default(),

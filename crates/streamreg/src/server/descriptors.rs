@@ -1,5 +1,7 @@
 //! The file descriptor limit, and the number of event readers that it allows.
 
+use tokio::sync::Semaphore;
+
 /// Number of file descriptors per event reader: one for the client's connection, and one for the watch's connection if
 /// the store is another server. The watches of a Redis store share one connection.
 const PER_READER: u64 = 2;
@@ -40,8 +42,17 @@ pub(super) fn reader_limit(wanted: usize) -> usize {
 }
 
 fn readers_within(limit: u64) -> usize {
-    let left = limit.saturating_sub(RESERVED.max(limit / 4));
-    usize::try_from(left / PER_READER).unwrap_or(usize::MAX).max(1)
+    usize::try_from(without_reserve(limit) / PER_READER).unwrap_or(usize::MAX).max(1)
+}
+
+/// Returns the maximum number of connections that leaves enough file descriptors for the files, the log and the store.
+pub(super) fn connection_limit() -> usize {
+    let left = limit().map_or(usize::MAX, |limit| usize::try_from(without_reserve(limit)).unwrap_or(usize::MAX));
+    left.clamp(1, Semaphore::MAX_PERMITS)
+}
+
+fn without_reserve(limit: u64) -> u64 {
+    limit.saturating_sub(RESERVED.max(limit / 4))
 }
 
 /// Returns the current limit on file descriptors, or `None` if there is no limit.

@@ -9,6 +9,7 @@
 pub(crate) mod access;
 mod api;
 mod app;
+mod bodies;
 mod body;
 mod codes;
 mod connection;
@@ -35,9 +36,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stream_registry::Registry;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+
+use self::once_per_minute::OncePerMinute;
 
 pub use access::{AccessFile, AllowedOrigin, TokenFiles};
 pub use descriptors::raise_descriptor_limit;
@@ -105,6 +108,8 @@ pub async fn serve(
         background.spawn(async move { tls.follow_changes().await });
     }
     let (stop, stopped) = watch::channel(false);
+    let slots = Arc::new(Semaphore::new(descriptors::connection_limit()));
+    let (no_slot, not_accepted) = (OncePerMinute::default(), OncePerMinute::default());
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     tracing::info!(%addr, "serving");
@@ -113,7 +118,7 @@ pub async fn serve(
             () = &mut shutdown => break,
             // Removes finished connections, so that the set does not grow.
             Some(_) = connections.join_next() => {}
-            accepted = listener.accept() => match accepted {
+            (accepted, slot) = accept(&listener, &slots, &no_slot) => match accepted {
                 Ok((socket, peer)) => {
                     let app = app.clone();
                     let respond = move |request| app.clone().respond(request);
@@ -122,10 +127,13 @@ pub async fn serve(
                         if let Err(fault) = connection.await {
                             tracing::debug!(%peer, %fault, "connection ended");
                         }
+                        drop(slot);
                     });
                 }
                 Err(fault) => {
-                    tracing::warn!(%fault, "cannot accept a connection");
+                    if let Some(skipped) = not_accepted.admit() {
+                        tracing::warn!(%fault, skipped, "cannot accept a connection");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -140,6 +148,23 @@ pub async fn serve(
         connections.shutdown().await;
     }
     Ok(())
+}
+
+/// Accepts a connection as soon as there is a slot for it. Without a limit, connections could take the file descriptors
+/// that the server needs to read its files and to reach its store.
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+    no_slot: &OncePerMinute,
+) -> (io::Result<(TcpStream, SocketAddr)>, Option<OwnedSemaphorePermit>) {
+    if slots.available_permits() == 0
+        && let Some(skipped) = no_slot.admit()
+    {
+        tracing::warn!(skipped, "too many connections; new ones wait (raise ulimit -n or LimitNOFILE)");
+    }
+    // The semaphore is never closed.
+    let slot = Arc::clone(slots).acquire_owned().await.ok();
+    (listener.accept().await, slot)
 }
 
 #[cfg(test)]

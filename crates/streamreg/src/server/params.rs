@@ -8,6 +8,7 @@ use stream_registry::http::{sse, wire};
 use stream_registry::stream::OperationId;
 use stream_registry::{Epoch, Guard, Revision, StreamId};
 
+use super::access::Caller;
 use super::problem::{Failure, Result};
 
 const STREAM_EPOCH: HeaderName = HeaderName::from_static(wire::STREAM_EPOCH);
@@ -145,9 +146,10 @@ pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<Revision>> {
     Ok(header(headers, &LAST_EVENT_ID)?.filter(|value| !value.is_empty()).map(str::parse).transpose()?)
 }
 
-/// Parses `Idempotency-Key`.
-pub(super) fn operation(headers: &HeaderMap) -> Result<Option<OperationId>> {
-    Ok(header(headers, &IDEMPOTENCY_KEY)?.map(str::parse).transpose()?)
+/// Parses `Idempotency-Key`. The keys of different tokens are different operations.
+pub(super) fn operation(headers: &HeaderMap, caller: &Caller) -> Result<Option<OperationId>> {
+    let key = header(headers, &IDEMPOTENCY_KEY)?.map(str::parse::<OperationId>).transpose()?;
+    Ok(key.map(|key| caller.operation(&key)).transpose()?)
 }
 
 /// Parses the guard of a write from `Stream-Epoch` and `force`.

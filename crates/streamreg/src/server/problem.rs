@@ -94,6 +94,10 @@ impl Failure {
         Self::too_busy("too many event readers; try again later or use another server")
     }
 
+    pub(super) fn too_many_bodies() -> Self {
+        Self::too_busy("too many large responses that are not read yet; try again later or request smaller pages")
+    }
+
     pub(super) fn too_many_histories() -> Self {
         Self::too_busy("too many requests for the history; try again later or use another server")
     }

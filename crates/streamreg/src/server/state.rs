@@ -9,6 +9,7 @@ use stream_registry::{Error, Registry};
 use tokio::sync::Semaphore;
 
 use super::access::{Access, Caller, Writer};
+use super::bodies::Bodies;
 use super::metrics::Metrics;
 use super::once_per_minute::OncePerMinute;
 use super::options::ServeOptions;
@@ -50,6 +51,8 @@ pub(super) struct State {
     pub(super) event_turns: Arc<Semaphore>,
     /// Permits that limit the number of histories that are read at the same time.
     pub(super) histories: Arc<Semaphore>,
+    /// The memory for the bodies of large responses.
+    pub(super) bodies: Bodies,
     /// Limits of the warnings about rejected items of batches, one per kind.
     pub(super) rejected: [OncePerMinute; RejectedKind::ALL.len()],
     pub(super) metrics: Metrics,

@@ -130,7 +130,7 @@ fn each_write_is_logged_with_token_operation_stream_and_result() {
 }
 
 #[test]
-fn requests_with_rejected_tokens_are_logged_at_most_once_a_minute() {
+fn requests_with_rejected_tokens_are_logged_at_most_once_a_minute_for_each_token() {
     let reader = entry("reader", "scopes = [\"read\"]");
     let logged = Logged::start(&[expired("old-1"), expired("old-2"), reader], &["--log-format", "json"]);
     for (token, method, expected) in [("old-1", "GET", "401"), ("old-2", "GET", "401"), ("reader", "POST", "403")] {
@@ -140,6 +140,11 @@ fn requests_with_rejected_tokens_are_logged_at_most_once_a_minute() {
     }
     let lines = logged.lines();
     let rejected = lines.iter().filter(|line| line["message"].as_str().unwrap().starts_with("rejected a token"));
-    let rejected: Vec<_> = rejected.map(|line| (&line["level"], &line["token"], &line["skipped"])).collect();
-    assert_eq!(rejected, [(&"WARN".into(), &"old-1".into(), &0.into())]);
+    let field = |line: &Value, name: &str| line[name].as_str().unwrap().to_owned();
+    let rejected: Vec<_> = rejected.map(|line| ["level", "token", "reason"].map(|name| field(line, name))).collect();
+    let expired = |name| ["WARN", name, "has expired"].map(str::to_owned);
+    assert_eq!(
+        rejected,
+        [expired("old-1"), expired("old-2"), ["WARN", "reader", "needs the scope write"].map(str::to_owned)]
+    );
 }

@@ -281,16 +281,29 @@ fn connection_failure_names_its_cause() {
 /// Sends a request over a keep-alive connection. Returns the connection and the response head.
 #[cfg(unix)]
 fn request(server: &Server, path: &str) -> (TcpStream, String) {
+    let mut socket = open(server, path);
+    let head = read_head(&mut socket, path);
+    (socket, head)
+}
+
+/// Sends a request over a keep-alive connection.
+#[cfg(unix)]
+fn open(server: &Server, path: &str) -> TcpStream {
     let mut socket = TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
     socket.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).unwrap();
+    socket
+}
+
+#[cfg(unix)]
+fn read_head(socket: &mut TcpStream, path: &str) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
         socket.read_exact(&mut byte).unwrap_or_else(|fault| panic!("no response to {path}: {fault}"));
         head.push(byte[0]);
     }
-    (socket, String::from_utf8(head).unwrap())
+    String::from_utf8(head).unwrap()
 }
 
 /// Starts a server with a limited number of file descriptors.
@@ -325,6 +338,19 @@ fn event_readers_leave_file_descriptors_for_other_requests() {
     assert!(others.iter().all(|(_, head)| head.starts_with("HTTP/1.1 200")));
     assert_eq!(server.run(&CAM1), done("cam1\n"));
     assert_eq!(request(&server, "/readyz").1.split(' ').nth(1), Some("200"));
+}
+
+#[test]
+#[cfg(unix)]
+fn connections_leave_file_descriptors_for_the_server() {
+    let redis = Redis::start();
+    let server = limited(&redis, "ulimit -n 128");
+    let connected: Vec<_> = (0..64).map(|_| request(&server, "/healthz").0).collect();
+    // This client waits until another connection is closed.
+    let mut waiting = open(&server, "/healthz");
+    server.running.line_with("too many connections; new ones wait");
+    drop(connected);
+    assert!(read_head(&mut waiting, "/healthz").starts_with("HTTP/1.1 200"));
 }
 
 #[test]

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use stream_registry::stream::{InvalidValue, OperationId};
 
+use super::token::TokenHash;
 use super::tokens::Token;
 
 /// The client that sent a request, known by the token of the request. Without a token if the request needed no token.
@@ -19,6 +21,15 @@ impl Caller {
 
     pub(super) fn token(&self) -> Option<&Token> {
         self.0.as_deref()
+    }
+
+    /// Returns the operation that a key of this caller stands for. Otherwise, a client could guess the key of another
+    /// one, and would get the answer with the record and its epoch.
+    pub(in crate::server) fn operation(&self, key: &OperationId) -> Result<OperationId, InvalidValue> {
+        match self.token() {
+            None => Ok(key.clone()),
+            Some(token) => TokenHash::of(format!("{} {}", token.name, key.as_str()).as_bytes()).to_string().parse(),
+        }
     }
 }
 

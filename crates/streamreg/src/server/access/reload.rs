@@ -79,7 +79,12 @@ impl Source {
         .flatten()
     }
 
+    /// Reads the files again.
     fn tokens(&self) -> Result<Tokens, String> {
+        // Reading a pipe would block until another program writes to it.
+        if let Some(path) = self.paths().find(|path| path.metadata().is_ok_and(|file| !file.is_file())) {
+            return Err(format!("{}: no regular file; replace it by one", path.display()));
+        }
         match self {
             Self::AccessFile(path) => read(path, parse),
             Self::TokenFiles(files) => {

@@ -10,12 +10,18 @@ use flate2::write::GzEncoder;
 use stream_registry::{Error, ErrorKind};
 
 use crate::server::problem::Result;
+use crate::server::state::App;
 
 /// Maximum size, in bytes, of a body that is not compressed. Such a body fits into one packet anyway.
 const MAX_PLAIN: usize = 1024;
 
 /// Creates a 200 response from encoded JSON. Compresses the JSON if it is large and the client accepts gzip.
-pub(super) async fn json(request: &HeaderMap, body: String) -> Result<Response> {
+///
+/// # Errors
+///
+/// Returns a failure if too many large responses are not read yet.
+pub(super) async fn json(app: &App, request: &HeaderMap, body: String) -> Result<Response> {
+    let memory = app.bodies.reserve(&body)?;
     let mut response = if body.len() > MAX_PLAIN && accepts_gzip(request) {
         // A large list takes many milliseconds, which would delay the other requests of this thread.
         let compressed = tokio::task::spawn_blocking(move || gzip(body.as_bytes())).await;
@@ -23,11 +29,11 @@ pub(super) async fn json(request: &HeaderMap, body: String) -> Result<Response> 
             .map_err(io::Error::from)
             .and_then(|compressed| compressed)
             .map_err(|fault| Error::new(ErrorKind::Internal, "cannot compress the response").with_source(fault))?;
-        let mut response = super::json(compressed);
+        let mut response = super::json(memory.body(compressed));
         response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         response
     } else {
-        super::json(body)
+        super::json(memory.body(body))
     };
     // A cache must not send a compressed response to a client that does not accept it.
     response.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));

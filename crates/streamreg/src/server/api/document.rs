@@ -1,6 +1,7 @@
 //! The OpenAPI document: `/openapi.json`.
 
 use axum::Router;
+use axum::extract::State;
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use axum::routing::get;
@@ -15,7 +16,7 @@ pub(super) fn routes() -> Router<App> {
     Router::new().route("/openapi.json", get(document).fallback(async || Failure::method_not_allowed("GET, HEAD")))
 }
 
-async fn document(uri: Uri, headers: HeaderMap) -> Result<Response> {
+async fn document(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Result<Response> {
     Params::none(&uri)?;
-    compress::json(&headers, openapi::json().to_owned()).await
+    compress::json(&app, &headers, openapi::json().to_owned()).await
 }

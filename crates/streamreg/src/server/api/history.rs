@@ -48,5 +48,5 @@ async fn history(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Result
     let body = encoded
         .await
         .map_err(|fault| Error::new(ErrorKind::Internal, "encoding the history panicked").with_source(fault))?;
-    compress::json(&headers, body).await
+    compress::json(&app, &headers, body).await
 }

@@ -76,7 +76,7 @@ async fn list(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Result<Re
     } else {
         app.registry.find(&paged(&params, filter)?).await?
     };
-    compress::json(&headers, page_body(&page)).await
+    compress::json(&app, &headers, page_body(&page)).await
 }
 
 /// Parses the ids of a list that names its streams. Such a list has neither filter nor pages.
@@ -92,7 +92,7 @@ fn named(params: &Params) -> Result<Vec<StreamId>> {
 
 async fn snapshot(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Result<Response> {
     Params::none(&uri)?;
-    compress::json(&headers, snapshot_body(&app.registry.snapshot().await?)).await
+    compress::json(&app, &headers, snapshot_body(&app.registry.snapshot().await?)).await
 }
 
 async fn summary(State(app): State<App>, uri: Uri) -> Result<Response> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, Uri};
@@ -44,20 +45,26 @@ async fn metrics(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Result
         webhooks: &app.options.webhooks,
         now: app.registry.now(),
     };
-    Ok(response(&headers, |text| scrape.write(text)))
+    let format = Format::negotiate(&headers);
+    Ok(response(format, text(format, |text| scrape.write(text))))
 }
 
 /// Returns metrics of single streams. The parameters are those of a list, so the number of series is limited.
 async fn of_streams(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Result<Response> {
     let page = app.registry.find(&list::query(&uri)?).await?;
     let now = app.registry.now();
-    Ok(response(&headers, |text| streams::write(text, &page, now)))
+    let format = Format::negotiate(&headers);
+    let text = text(format, |text| streams::write(text, &page, now));
+    Ok(response(format, app.bodies.reserve(&text)?.body(text)))
 }
 
-fn response(headers: &HeaderMap, write: impl FnOnce(&mut Text)) -> Response {
-    let format = Format::negotiate(headers);
+fn text(format: Format, write: impl FnOnce(&mut Text)) -> String {
     let mut text = Text::new(format);
     write(&mut text);
+    text.finish()
+}
+
+fn response(format: Format, body: impl Into<Body>) -> Response {
     let headers = [(CONTENT_TYPE, format.content_type()), (CACHE_CONTROL, "no-store"), (VARY, "accept")];
-    (headers, text.finish()).into_response()
+    (headers, body.into()).into_response()
 }

@@ -32,7 +32,7 @@ pub(super) async fn register(
 }
 
 async fn try_register(app: &App, caller: &Caller, uri: &Uri, headers: &HeaderMap, body: Body) -> Result<Response> {
-    let options = options(uri, headers)?;
+    let options = options(uri, headers, caller)?;
     let record = body::json(app, headers, body).await?;
     let (stream, has_id) = if options.recover.is_some() { read_recovered(&record)? } else { read_record(&record)? };
     let registered = if has_id {
@@ -57,7 +57,7 @@ async fn try_register(app: &App, caller: &Caller, uri: &Uri, headers: &HeaderMap
     Ok(response)
 }
 
-fn options(uri: &Uri, headers: &HeaderMap) -> Result<RegisterOptions> {
+fn options(uri: &Uri, headers: &HeaderMap, caller: &Caller) -> Result<RegisterOptions> {
     let params = Params::read(uri, &["on_conflict", "stale_ms", "same_source", "lease", "recover"])?;
     let stale = params.number("stale_ms", 0..=MAX_STALE_MS)?.map(Duration::from_millis);
     let policy = match (params.get("on_conflict"), stale) {
@@ -89,7 +89,7 @@ fn options(uri: &Uri, headers: &HeaderMap) -> Result<RegisterOptions> {
         }
         (false, Some(_)) => return Err(Failure::invalid("unexpected Stream-Epoch; it needs recover=true")),
     }
-    if let Some(operation) = operation(headers)? {
+    if let Some(operation) = operation(headers, caller)? {
         options = options.operation(operation);
     }
     Ok(options)

@@ -183,7 +183,7 @@ async fn unregister(call: Call, body: Body) -> Result<Response> {
     let reason: EndReason =
         call.named(Operation::Unregister, params.get("reason").unwrap_or_default().parse().map_err(Error::from))?;
     let mut options = UnregisterOptions::default().guard(guard(&call.headers, &params)?).reason(reason);
-    if let Some(operation) = operation(&call.headers)? {
+    if let Some(operation) = operation(&call.headers, &call.caller)? {
         options = options.operation(operation);
     }
     body::ignore(&call.app, body).await?;

@@ -3,7 +3,7 @@
 use serde_json::json;
 use stream_registry::Registry as _;
 
-use super::kit::{Guarded, entry, of_node, record};
+use super::kit::{Guarded, entry, of_node, record, value};
 use crate::http::kit::{id, stream};
 
 #[tokio::test]
@@ -83,6 +83,26 @@ async fn token_writes_only_streams_of_its_nodes() {
     assert_eq!(failed, [Some("other"), Some("nodeless")]);
     assert_eq!(send("DELETE", "/api/v1/streams/own", "").await.status, 204);
     send("DELETE", "/api/v1/streams/own", "").await.problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn token_does_not_get_the_answer_to_an_operation_of_another_token() {
+    let guarded = Guarded::start(&(entry("a", "scopes = [\"admin\"]") + &entry("b", "scopes = [\"write\"]"))).await;
+    let unnamed = r#"{"type":"srt","source_addr":"203.0.113.7:1"}"#;
+    let register = async |token: &str| {
+        let authorization = format!("Bearer {}", value(token));
+        let headers = [
+            ("Authorization", authorization.as_str()),
+            ("Content-Type", "application/json"),
+            ("Idempotency-Key", "job-18"),
+        ];
+        let answer = guarded.server.request("POST", "/api/v1/streams?lease=true", &headers, unnamed).await;
+        assert_eq!(answer.status, 201, "{}", answer.body);
+        answer.json()["stream"]["id"].as_str().unwrap().to_owned()
+    };
+    let first = register("a").await;
+    assert_eq!(register("a").await, first);
+    assert_ne!(register("b").await, first);
 }
 
 #[tokio::test]

@@ -67,6 +67,16 @@ async fn invalid_access_file_is_reported_and_the_earlier_tokens_stay_valid() {
     std::fs::remove_file(&guarded.file).unwrap();
     guarded.until_warning("b", true).await;
     assert_eq!(guarded.get("b", "/api/v1/streams").await.status, 200);
+    #[cfg(unix)]
+    {
+        // To read a pipe would block.
+        rustix::fs::mkfifoat(rustix::fs::CWD, &guarded.file, rustix::fs::Mode::RUSR).unwrap();
+        wait_until(PATIENCE, async || log.text().contains("no regular file; replace it by one")).await;
+        std::fs::remove_file(&guarded.file).unwrap();
+    }
+    std::fs::write(&guarded.file, entry("a", READ)).unwrap();
+    guarded.until("b", 401).await;
+    guarded.until_warning("a", false).await;
 }
 
 #[tokio::test]

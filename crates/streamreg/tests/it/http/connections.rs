@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use stream_registry::{MemoryRegistry, Registry};
 use streamreg::server::ServeOptions;
+use testkit::wait_until;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -80,8 +81,8 @@ async fn incomplete_requests_time_out() {
     assert_eq!(registry.list().await.unwrap().len(), 1);
 }
 
-#[tokio::test]
-async fn client_that_does_not_read_is_disconnected() {
+/// Returns a registry whose snapshot has 16 MB, which is more than the buffers of a socket.
+async fn large_registry() -> Arc<MemoryRegistry> {
     let registry = Arc::new(MemoryRegistry::new());
     for n in 0..10_000 {
         let mut record = stream(&format!("cam{n}"));
@@ -89,13 +90,46 @@ async fn client_that_does_not_read_is_disconnected() {
         record.video_codec = "y".repeat(1_000);
         registry.register(&record).await.unwrap();
     }
-    let options = ServeOptions::default().write_timeout(Duration::from_millis(200)).grace(PATIENCE * 2);
-    let mut server = Server::start(registry, options).await;
+    registry
+}
+
+/// Requests the snapshot, and reads only the beginning of the response.
+async fn open_snapshot(server: &Server) -> (TcpStream, String) {
     let mut socket = TcpStream::connect(server.addr).await.unwrap();
     socket.write_all(b"GET /api/v1/snapshot HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut start = [0; 12];
+    within(socket.read_exact(&mut start)).await.unwrap();
+    (socket, String::from_utf8(start.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn lists_use_limited_memory_although_nobody_reads_them() {
+    let server = Server::start(large_registry().await, ServeOptions::default()).await;
+    let mut unread = Vec::new();
+    let last = loop {
+        let (socket, start) = open_snapshot(&server).await;
+        if start != "HTTP/1.1 200" {
+            break start;
+        }
+        unread.push(socket);
+        assert!(unread.len() < 30, "the server holds more than 450 MB of responses");
+    };
+    assert_eq!(last, "HTTP/1.1 503");
+    assert!(unread.len() > 10, "{}", unread.len());
+    server.get("/api/v1/snapshot").await.problem(503, "unavailable");
+    // Small responses need no memory of the limit.
+    assert_eq!(server.get("/api/v1/streams/cam1").await.status, 200);
+    assert_eq!(server.get("/metrics").await.status, 200);
+    drop(unread);
+    wait_until(PATIENCE, async || open_snapshot(&server).await.1 == "HTTP/1.1 200").await;
+}
+
+#[tokio::test]
+async fn client_that_does_not_read_is_disconnected() {
+    let options = ServeOptions::default().write_timeout(Duration::from_millis(200)).grace(PATIENCE * 2);
+    let mut server = Server::start(large_registry().await, options).await;
     // The response has started, and the whole response is larger than the socket buffers.
-    let mut chunk = [0; 16];
-    within(socket.read_exact(&mut chunk)).await.unwrap();
+    let _unread = open_snapshot(&server).await;
     server.begin_stop();
     server.stopped().await;
 }
