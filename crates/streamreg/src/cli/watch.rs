@@ -1,6 +1,7 @@
 //! `watch`: prints changes as they happen.
 
 use std::future::Future;
+use std::num::NonZeroU32;
 use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -8,14 +9,15 @@ use std::time::Duration;
 use clap::Args;
 use futures_util::future::Either;
 use stream_registry::watch::{Event, Watch, WatchFrom};
-use stream_registry::{ErrorKind, Registry};
+use stream_registry::{Error, ErrorKind, Registry, Timestamp};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
+use tokio::time::sleep;
 
 use super::failure::{Failure, Result, Status};
 use super::output::{EventOptions, Headings, Output, Zone};
 use super::query::FilterArgs;
-use super::signal;
+use super::{outage, signal};
 use crate::selection::Selection;
 
 /// Arguments of `watch`.
@@ -28,7 +30,8 @@ Examples:
   streamreg watch --from oldest
   streamreg watch --exec 'logger -t streams \"$STREAMREG_EVENT $STREAMREG_ID\"'
 
-Keeps running across store restarts until Ctrl-C. If stdout is blocked, it exits 2 s after Ctrl-C. A `resync` event \
+Keeps running across store restarts until Ctrl-C, and reports outages on stderr. Exits with 1 if the server no longer \
+accepts the token. If stdout is blocked, it exits 2 s after Ctrl-C. A `resync` event \
 means that earlier events may be missing; `streamreg list` shows the live streams.
 
 With filters, an event is printed if the stream matches them after the change, or matched them at its last printed event. \
@@ -58,6 +61,10 @@ pub struct WatchArgs {
 
 /// Maximum time to write the last event after a signal has arrived.
 const LAST_WRITE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time without events after which the command checks whether the store still answers.
+const CHECK_AFTER: Duration = Duration::from_secs(5);
+/// Interval of the checks during an outage.
+const CHECK_IN_OUTAGE: Duration = Duration::from_secs(1);
 
 impl WatchArgs {
     /// Waits for a signal that stops the command.
@@ -90,23 +97,32 @@ pub(super) fn default_options() -> EventOptions {
 }
 
 /// An open watch, whose events have not been printed yet.
-pub(super) struct Follow(Watch);
+pub(super) struct Follow<'a> {
+    registry: &'a dyn Registry,
+    watch: Watch,
+    health: Health,
+}
 
-impl Follow {
+impl<'a> Follow<'a> {
+    fn new(registry: &'a dyn Registry, watch: Watch) -> Self {
+        Self { registry, watch, health: Health { answered: registry.now(), is_lost: false } }
+    }
+
     /// Opens a watch that begins at the next change.
     ///
     /// # Errors
     ///
     /// Fails if the store has no change feed, or if the store is unreachable.
-    pub(super) async fn now(registry: &dyn Registry, out: &Output<'_>) -> Result<Self> {
-        registry.watch(WatchFrom::Now).await.map(Self).map_err(|error| out.failure(&error))
+    pub(super) async fn now(registry: &'a dyn Registry, out: &Output<'_>) -> Result<Self> {
+        let watch = registry.watch(WatchFrom::Now).await.map_err(|error| out.failure(&error))?;
+        Ok(Self::new(registry, watch))
     }
 
     /// Prints the events of the selected streams until `stop` completes.
     ///
     /// # Errors
     ///
-    /// Fails if the registry is closed or standard output cannot be written.
+    /// Fails if the registry is closed, if the store rejects the credentials, or if standard output cannot be written.
     pub(super) async fn print(
         self,
         selection: Selection,
@@ -134,8 +150,14 @@ impl Follow {
             let event = tokio::select! {
                 biased;
                 _ = &mut stop => return Ok(()),
-                event = self.0.next() => event,
+                event = self.watch.next() => event,
+                // An event that arrives before the answer also shows that the store answers.
+                checked = check(self.registry, self.health.is_lost) => {
+                    self.health.update(checked, self.registry.now(), out)?;
+                    continue;
+                }
             };
+            self.health.update(Ok(()), self.registry.now(), out)?;
             match (event, action) {
                 (None, _) => return Err(Failure::new(Status::Failed, "the store was closed")),
                 (Some(Event::Alive { .. }), _) => {}
@@ -154,6 +176,59 @@ impl Follow {
     }
 }
 
+/// Waits, then checks whether the store still answers.
+///
+/// A watch retries for ever, so it does not report an outage or the rejection of a token.
+async fn check(registry: &dyn Registry, is_lost: bool) -> stream_registry::Result<()> {
+    sleep(if is_lost { CHECK_IN_OUTAGE } else { CHECK_AFTER }).await;
+    // A list needs the same permission as a watch. A check of the readiness would need none.
+    let error = match registry.list_page(None, NonZeroU32::MIN).await {
+        Ok(_) => return Ok(()),
+        Err(error) => error,
+    };
+    // A user of Redis can have the permission to watch, but not to list.
+    if is_rejection(&error) { registry.watch(WatchFrom::Now).await.map(drop) } else { Err(error) }
+}
+
+/// Returns whether retrying with the same credentials is pointless.
+fn is_rejection(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Unauthenticated | ErrorKind::Denied)
+}
+
+/// Whether the store answers, as reported on standard error.
+struct Health {
+    /// When the store last answered.
+    answered: Timestamp,
+    is_lost: bool,
+}
+
+impl Health {
+    /// Reports the beginning and the end of an outage.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the store rejects the credentials.
+    fn update(&mut self, checked: stream_registry::Result<()>, now: Timestamp, out: &mut Output<'_>) -> Result {
+        match checked {
+            Ok(()) => {
+                self.answered = now;
+                if std::mem::take(&mut self.is_lost) {
+                    let store = out.store;
+                    out.note(format_args!("streamreg: the store {store} answers again"));
+                }
+            }
+            Err(error) if is_rejection(&error) => return Err(out.failure(&error)),
+            Err(error) if !self.is_lost => {
+                self.is_lost = true;
+                let outage = outage::describe(&error, Some(self.answered), &Zone::utc());
+                out.note(format_args!("streamreg: {outage}"));
+            }
+            Err(_) => {}
+        }
+        Ok(())
+    }
+}
+
 /// What is done with each event.
 enum Action<'a> {
     Print(EventOptions),
@@ -165,8 +240,8 @@ enum Action<'a> {
 ///
 /// # Errors
 ///
-/// Fails if the store has no change feed, or if the store is unreachable at the start. Also fails if standard output
-/// cannot be written, or if the command for `--exec` cannot be run.
+/// Fails if the store has no change feed, if the store is unreachable at the start, or if it rejects the credentials. Also
+/// fails if standard output cannot be written, or if the command for `--exec` cannot be run.
 pub async fn run(registry: &dyn Registry, args: &WatchArgs, stop: impl Future, out: &mut Output<'_>) -> Result {
     let from = args.from.clone().unwrap_or_default();
     let watch = registry.watch(from).await.map_err(|error| match error.kind() {
@@ -179,7 +254,7 @@ pub async fn run(registry: &dyn Registry, args: &WatchArgs, stop: impl Future, o
         Some(command) => Action::Execute(command),
         None => Action::Print(EventOptions { zone, ..default_options() }),
     };
-    Follow(watch).each(Selection::filter(args.filter.filter()), &action, stop, out).await
+    Follow::new(registry, watch).each(Selection::filter(args.filter.filter()), &action, stop, out).await
 }
 
 fn describe(event: &Event) -> String {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use testkit::{Data, RedisServer};
 
-use crate::cli::{DEADLINE, Server, done, outcome, program, until};
+use crate::cli::{DEADLINE, Server, done, outcome, program, until, write_private};
 
 /// A running command whose output is read line by line. Killed when dropped.
 struct Follower {
@@ -198,6 +198,49 @@ fn watch_prints_resync_when_a_restarted_server_is_empty() {
     assert_eq!(watch.json()["event"], "resync");
     register(&server, "two");
     assert_eq!(watch.json()["stream"]["id"], "two");
+}
+
+#[test]
+fn followers_report_the_beginning_and_the_end_of_an_outage() {
+    let server = Server::start(&[]);
+    let watch = Follower::watch(&server, &[]);
+    let list = Follower::start(server.command(&["list", "-w"]));
+    until("the list is followed", || list.stderr.recv_timeout(DEADLINE).unwrap().starts_with("watching"));
+    let url = server.url.clone();
+    let address = stop(server);
+    for follower in [&watch, &list] {
+        let lost = follower.stderr.recv_timeout(DEADLINE).unwrap();
+        assert!(lost.starts_with("streamreg: store unreachable since "), "{lost}");
+        assert!(lost.ends_with("Z: connection refused; retrying"), "{lost}");
+    }
+    let _server = Server::start_at(&address, &[]);
+    for follower in [&watch, &list] {
+        let back = follower.stderr.recv_timeout(DEADLINE).unwrap();
+        assert_eq!(back, format!("streamreg: the store {url} answers again"));
+    }
+}
+
+#[test]
+fn followers_end_with_a_remedy_when_their_token_is_revoked() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    write_private(path("old").as_ref(), "old");
+    write_private(path("new").as_ref(), "new");
+    write_private(path("server").as_ref(), "old");
+    let server = Server::start(&["--token-file", &path("server"), "--read-token-file", &path("server")]);
+    let register = ["register", "--id", "cam1", "--type", "srt", "--source", "a:1", "--token-file", &path("old")];
+    assert_eq!(server.run(&register), done("cam1\n"));
+    let old = path("old");
+    let watch = Follower::watch(&server, &["--exec", "cat", "--token-file", &old]);
+    let get = Follower::start(server.command(&["get", "cam1", "-w", "--token-file", &old]));
+    assert!(get.stderr.recv_timeout(DEADLINE).unwrap().starts_with("watching"));
+    write_private(path("server").as_ref(), "new");
+    for mut follower in [watch, get] {
+        let rejected = follower.stderr.recv_timeout(DEADLINE).unwrap();
+        assert!(rejected.starts_with("streamreg: ") && rejected.contains("token"), "{rejected}");
+        assert!(rejected.ends_with("pass the server's token with --token-file"), "{rejected}");
+        assert_eq!(follower.ended(), Some(1));
+    }
 }
 
 #[test]
