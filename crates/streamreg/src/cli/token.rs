@@ -1,6 +1,7 @@
 //! `token`: creates and checks tokens for the access file of a server.
 
 use std::io::Read;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use stream_registry::Timestamp;
@@ -9,6 +10,7 @@ use super::duration;
 use super::failure::{Failure, Result, Status};
 use super::input::read_limited;
 use super::output::Output;
+use crate::server::AccessFile;
 use crate::server::access::{Pattern, Scope, TokenHash, check_name, generate, is_intact};
 
 /// Arguments of `token`.
@@ -16,7 +18,7 @@ use crate::server::access::{Pattern, Scope, TokenHash, check_name, generate, is_
 #[command(after_help = "\
 Examples:
   streamreg token new --name edge-1 --scope read,write --ids 'cam-*'
-  streamreg token new --name edge-1 --scope write > edge-1 2>> access.toml
+  streamreg token new --name edge-1 --scope write --append access.toml > edge-1
   streamreg token check < edge-1")]
 pub struct TokenArgs {
     /// What to do.
@@ -27,7 +29,8 @@ pub struct TokenArgs {
 /// What `token` does.
 #[derive(Subcommand, Debug)]
 pub enum Action {
-    /// Create a token: prints the token to standard output, and its lines for the access file to standard error
+    /// Create a token: prints the token to standard output, and its lines for the access file to standard error or, with
+    /// --append, to the file
     New(NewArgs),
     /// Read a token from standard input, and print its hash as in the access file
     Check,
@@ -55,6 +58,10 @@ pub struct NewArgs {
     /// Time after which the token is rejected: a time such as 2027-11-22T14:08:10Z, or a duration such as 90d
     #[arg(long, value_name = "TIME", value_parser = parse_expiry)]
     pub expires: Option<Timestamp>,
+
+    /// Append the lines of the token to this access file, unless it would be invalid. Created if it is missing
+    #[arg(long, value_name = "FILE")]
+    pub append: Option<PathBuf>,
 }
 
 fn parse_name(name: &str) -> std::result::Result<String, String> {
@@ -76,15 +83,21 @@ fn parse_expiry(input: &str) -> std::result::Result<Timestamp, String> {
         let end = Timestamp::now().as_unix_nanos().saturating_add(nanos) / 1_000_000_000 * 1_000_000_000;
         Timestamp::from_unix_nanos(end)
     };
-    let expiry = input.parse().or_else(|_| duration::parse_positive(input).map(after));
-    expiry.map_err(|_| "expected a time such as 2027-11-22T14:08:10Z, or a duration such as 90d".to_owned())
+    match input.parse() {
+        Ok(time) if time <= Timestamp::now() => Err("this time is in the past; choose a later one".to_owned()),
+        Ok(time) => Ok(time),
+        Err(_) => duration::parse_positive(input)
+            .map(after)
+            .map_err(|_| "expected a time such as 2027-11-22T14:08:10Z, or a duration such as 90d".to_owned()),
+    }
 }
 
 /// Creates or checks a token.
 ///
 /// # Errors
 ///
-/// Fails if the arguments do not fit together, if the token is damaged, or if standard output cannot be written.
+/// Fails if the arguments do not fit together, if the token is damaged, if the access file is or would become invalid,
+/// or if the file or standard output cannot be written.
 pub fn run(args: &TokenArgs, stdin: &mut dyn Read, out: &mut Output<'_>) -> Result {
     match &args.action {
         Action::New(args) => new(args, out),
@@ -99,9 +112,16 @@ fn new(args: &NewArgs, out: &mut Output<'_>) -> Result {
         return Err(Failure::usage("--ids and --nodes limit writes; add the scope write, or omit them"));
     }
     let token = generate().map_err(|message| Failure::new(Status::Failed, message))?;
+    let lines = entry(args, &TokenHash::of(token.reveal().as_bytes()));
+    if let Some(file) = &args.append {
+        let appended = AccessFile::append(file, &(lines.join("\n") + "\n"));
+        appended.map_err(|fault| Failure::usage(format_args!("--append {fault}")))?;
+        out.line(token.reveal())?;
+        return out.flush();
+    }
     out.line(token.reveal())?;
     out.flush()?;
-    entry(args, &TokenHash::of(token.reveal().as_bytes())).iter().for_each(|line| out.note(line));
+    lines.iter().for_each(|line| out.note(line));
     Ok(())
 }
 

@@ -37,11 +37,14 @@ fn is_word(error: &clap::Error) -> bool {
         && matches!(argument, Some(ContextValue::String(argument)) if !argument.starts_with('-'))
 }
 
-/// Returns the first argument that names a command.
+/// Returns the first argument that names a command, with the action that follows it, e.g. `token new`.
 pub(super) fn verb(args: &[OsString]) -> Option<String> {
     let command = Cli::command();
     let mut words = args.iter().skip(1).filter_map(|arg| arg.to_str());
-    words.find_map(|word| command.find_subcommand(word)).map(|verb| verb.get_name().to_owned())
+    let verb = words.find_map(|word| command.find_subcommand(word))?;
+    let action = words.find_map(|word| verb.find_subcommand(word));
+    let names = std::iter::once(verb).chain(action).map(clap::Command::get_name);
+    Some(names.collect::<Vec<_>>().join(" "))
 }
 
 /// Prints a usage error as one line to standard error.

@@ -1,7 +1,7 @@
 //! Reads the files with tokens, and reads them again while the server runs.
 
-use std::fs::File;
-use std::io::Read as _;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,6 +41,34 @@ impl AccessFile {
         let path = path.into();
         let tokens = Arc::new(read(&path, parse)?);
         Ok(Self { path, tokens })
+    }
+
+    /// Appends lines to an access file, in one write. A missing file is created for its owner only.
+    ///
+    /// # Errors
+    ///
+    /// Returns a message if the file with these lines would be invalid, or cannot be read or written.
+    pub(crate) fn append(path: &Path, lines: &str) -> Result<(), String> {
+        let io_fault = |error: io::Error| error.to_string();
+        let append = || {
+            let mut options = OpenOptions::new();
+            options.read(true).append(true).create(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            let mut file = options.open(path).map_err(io_fault)?;
+            // Another process could append a token with the same name.
+            file.lock().map_err(io_fault)?;
+            let content = content(&file)?;
+            let separator = match content.as_str() {
+                "" => "",
+                content if content.ends_with('\n') => "\n",
+                _ => "\n\n",
+            };
+            let added = format!("{separator}{lines}");
+            parse(&format!("{content}{added}"))?;
+            file.write_all(added.as_bytes()).map_err(io_fault)
+        };
+        append().map_err(|reason| format!("{}: {reason}", path.display()))
     }
 }
 
@@ -97,16 +125,19 @@ impl Source {
 
 /// Reads and parses a file. The message of an error begins with the path.
 fn read<T>(path: &Path, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, String> {
-    let content = || {
-        let mut bytes = Vec::new();
-        let file = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
-        file.map_err(|error| error.to_string())?;
-        if bytes.len() as u64 > MAX_BYTES {
-            return Err(format!("larger than {} KiB; remove expired tokens", MAX_BYTES / 1024));
-        }
-        String::from_utf8(bytes).map_err(|_| "invalid UTF-8; save the file as UTF-8".to_owned())
-    };
-    content().and_then(|content| parse(&content)).map_err(|reason| format!("{}: {reason}", path.display()))
+    let file = File::open(path).map_err(|error| error.to_string());
+    let content = file.and_then(|file| content(&file));
+    content.and_then(|content| parse(&content)).map_err(|reason| format!("{}: {reason}", path.display()))
+}
+
+/// Reads the content of a file.
+fn content(file: &File) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(format!("larger than {} KiB; remove expired tokens", MAX_BYTES / 1024));
+    }
+    String::from_utf8(bytes).map_err(|_| "invalid UTF-8; save the file as UTF-8".to_owned())
 }
 
 /// Parses the content of a file with one token.

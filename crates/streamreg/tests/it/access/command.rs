@@ -2,6 +2,7 @@
 #![cfg(unix)]
 
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
 use streamreg::server::AccessFile;
@@ -52,6 +53,44 @@ fn new_token_and_its_lines_work_with_a_server() {
     }
     let (status, _, stderr) = server.run(&["list"]);
     assert!(status == Some(1) && stderr.contains("--token-file"), "{stderr}");
+}
+
+#[test]
+fn new_token_is_appended_to_a_valid_access_file_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (access, broken) = (path("access.toml"), path("broken.toml"));
+    let append = |file: &str, name: &str, scope: &str| {
+        let args = ["token", "new", "--name", name, "--scope", scope, "--append", file];
+        outcome(program(&args).output().unwrap())
+    };
+    let (status, first, stderr) = append(&access, "edge-1", "read");
+    assert_eq!((status, stderr.as_str()), (Some(0), ""));
+    assert_eq!(std::fs::metadata(&access).unwrap().permissions().mode() & 0o777, 0o600);
+    // An editor may have omitted the last line break.
+    let text = std::fs::read_to_string(&access).unwrap();
+    write_private(access.as_ref(), format!("# kept\n{}", text.trim_end()));
+    assert_eq!(append(&access, "edge-2", "write").0, Some(0));
+    let text = std::fs::read_to_string(&access).unwrap();
+    assert!(text.starts_with("# kept\n") && text.matches("[[token]]").count() == 2, "{text}");
+    assert!(!text.contains(first.trim()), "{text}");
+    write_private(path("edge-1").as_ref(), &first);
+    let server = Server::start(&["--access-file", &access]);
+    assert_eq!(server.run(&["list", "--token-file", &path("edge-1")]).0, Some(0));
+
+    write_private(broken.as_ref(), "[[token]]\nname = \"a\"\n");
+    for (file, name, scope, expected) in [
+        (&access, "edge-2", "read", "access.toml: token edge-2: duplicate name; rename one of the tokens"),
+        (&access, "edge-3", "raed", "expected read, write, metrics, admin"),
+        (&broken, "edge-3", "read", "broken.toml: line 1: missing field"),
+        (&path("missing/access.toml"), "edge-3", "read", "missing/access.toml: No such file"),
+    ] {
+        let before = std::fs::read(file).ok();
+        let (status, stdout, stderr) = append(file, name, scope);
+        assert_eq!((status, stdout.as_str()), (Some(2), ""), "{stderr}");
+        assert!(stderr.contains(expected), "{stderr}");
+        assert_eq!(std::fs::read(file).ok(), before);
+    }
 }
 
 #[test]
@@ -129,6 +168,11 @@ fn invalid_options_for_access_are_rejected() {
         (&["token", "new", "--name", "a b", "--scope", "read"], "invalid name"),
         (&["token", "new", "--name", "a", "--scope", "raed"], "expected read, write, metrics, admin"),
         (&["token", "new", "--name", "a"], "--scope"),
+        (&["token", "new", "--name", "a"], "; see `streamreg token new --help`"),
+        (
+            &["token", "new", "--name", "a", "--scope", "read", "--expires", "2020-01-01T00:00:00Z"],
+            "this time is in the past",
+        ),
         (&["token", "new", "--name", "a", "--scope", "read", "--ids", "x"], "--ids and --nodes limit writes"),
         (&["token", "new", "--name", "a", "--scope", "write", "--ids", ""], "invalid pattern"),
         (&["token", "new", "--name", "a", "--scope", "read", "--expires", "soon"], "expected a time such as"),
