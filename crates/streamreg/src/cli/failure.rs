@@ -173,7 +173,10 @@ impl Failure {
                 let message = format!("{unreachable}{message}{remedy}, or select another store with --store");
                 Self::new(Status::Unreachable, message)
             }
-            ErrorKind::Unauthenticated if is_http(store) => {
+            // Another token does not help if a certificate is rejected, or if the server names the remedy itself.
+            ErrorKind::Unauthenticated
+                if is_http(store) && error.is_store_reply() && !message.contains("streamreg token new") =>
+            {
                 Self::new(Status::Failed, format_args!("{described}; pass the server's token with --token-file"))
             }
             _ => Self::new(Status::Failed, described),

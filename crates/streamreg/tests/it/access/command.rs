@@ -50,6 +50,7 @@ fn new_token_and_its_lines_work_with_a_server() {
     ] {
         let (status, _, stderr) = register(token, id);
         assert!(status != Some(0) && stderr.contains(expected) && !stderr.contains("srg_"), "{stderr}");
+        assert!(!stderr.contains("pass the server's token"), "{stderr}");
     }
     let (status, _, stderr) = server.run(&["list"]);
     assert!(status == Some(1) && stderr.contains("--token-file"), "{stderr}");
