@@ -47,14 +47,15 @@ impl Entry {
     }
 
     fn read(table: Table) -> std::result::Result<Self, String> {
+        let mut entry = Self::default();
+        for (key, value) in &table {
+            entry.set(key, value)?;
+        }
+        // A misspelt key is rejected first, because it can be the reason why another key is missing.
         for key in ["name", "url", "secret_file"] {
             if !table.contains_key(key) {
                 return Err(format!("the key {key} is missing; add it to each [[webhook]]"));
             }
-        }
-        let mut entry = Self::default();
-        for (key, value) in &table {
-            entry.set(key, value)?;
         }
         Ok(entry)
     }

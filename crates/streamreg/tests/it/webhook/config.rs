@@ -33,6 +33,7 @@ fn invalid_configuration_of_a_webhook_is_a_usage_error_that_says_what_to_do() {
     let secret = format!("secret_file = '{path}/secret'\n");
     for (replaced, by, expected) in [
         ("", "", "webhook: \"a\": the key url is missing"),
+        ("", "ulr = 'http://127.0.0.1:1/s3cret'", "webhook: \"a\": unknown key \"ulr\"; did you mean \"url\"?"),
         ("name = 'a'\n", url, "webhook: the key name is missing"),
         (&secret, url, "webhook: \"a\": the key secret_file is missing"),
         ("", "url = 'ftp://h/s3cret'", "webhook \"a\": url: invalid URL; expected http://host"),
