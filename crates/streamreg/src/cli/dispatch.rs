@@ -71,8 +71,11 @@ pub(super) fn run(settings: &Settings) -> Status {
     for warning in target.warnings() {
         out.note(warning);
     }
-    if matches!(&cli.verb, Verb::Serve(args) if args.print_config) {
-        let printed = settings::print(settings, "serve", &mut out);
+    if let Verb::Serve(args) = &cli.verb
+        && args.print_config
+    {
+        let printed =
+            serve::prepare(&target, args, &mut out).and_then(|_| settings::print(settings, "serve", &mut out));
         return printed.map_or_else(|failure| out.report(&failure), |()| Status::Done);
     }
     let done = runtime(&cli.verb).and_then(|runtime| {

@@ -17,7 +17,7 @@ use super::output::Output;
 use super::store::{Target, exposure, token};
 use super::{duration, input, signal, webhooks};
 use crate::server::{self, AccessFile, AllowedOrigin, ServeOptions, ServerTls, TokenFiles};
-use crate::webhook::{Retry, Webhooks};
+use crate::webhook::{Retry, Webhook, Webhooks};
 
 /// Maximum time to ask a server that already listens on the address whether it is this program.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -92,7 +92,7 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub log: LogArgs,
 
-    /// Print the effective configuration as a configuration file, without secrets, and exit
+    /// Check the effective configuration, print it as a configuration file without secrets, and exit
     #[arg(long)]
     pub print_config: bool,
 }
@@ -112,14 +112,20 @@ impl ServeArgs {
     }
 }
 
-/// Serves the store until a signal arrives.
+/// What a server needs before it listens.
+pub(super) struct Plan<'a> {
+    options: ServeOptions,
+    webhooks: Vec<Webhook>,
+    state_dir: &'a Path,
+}
+
+/// Checks the arguments, reads all files that they name, and prints warnings. Neither starts nor writes anything.
 ///
 /// # Errors
 ///
-/// Fails if listening on the address is not allowed or not possible, if a file of the certificate is unusable, or if
-/// the store cannot be opened.
-pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Result {
-    let mut options = options(target, args)?;
+/// Fails if listening on the address is not allowed, if arguments do not fit together, or if a file is unusable.
+pub(super) fn prepare<'a>(target: &Target, args: &'a ServeArgs, out: &mut Output<'_>) -> Result<Plan<'a>> {
+    let options = options(target, args)?;
     let webhooks = webhooks::open(&args.webhooks)?;
     let state_dir = match &args.state_dir {
         Some(dir) => dir.as_path(),
@@ -138,6 +144,16 @@ pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Res
         out.note(warning);
     }
     server::check_access(&args.listen, &options, target.is_read_only()).map_err(Failure::usage)?;
+    Ok(Plan { options, webhooks, state_dir })
+}
+
+/// Serves the store until a signal arrives.
+///
+/// # Errors
+///
+/// Fails if [`prepare`] fails, if listening on the address is not possible, or if the store cannot be opened.
+pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Result {
+    let Plan { mut options, webhooks, state_dir } = prepare(target, args, out)?;
     server::raise_descriptor_limit();
     let listener = match TcpListener::bind(args.listen).await {
         Ok(listener) => listener,

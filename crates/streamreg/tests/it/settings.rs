@@ -86,6 +86,7 @@ fn documented_file_is_accepted() {
     let dir = tempfile::tempdir().unwrap();
     written(dir.path(), "store", "redis://h\n");
     written(dir.path(), "token", "s3cret\n");
+    written(dir.path(), "billing.secret", super::webhook::kit::SECRET);
     let page = include_str!("../../../../docs/configuration.md");
     let mut files = 0;
     for (_, _, block) in blocks(page).into_iter().filter(|(language, _, _)| *language == "toml") {

@@ -164,6 +164,7 @@ fn invalid_options_for_access_are_rejected() {
         (&["serve", "--access-file", &access, "--token-file", &token], "--access-file replaces --token-file"),
         (&["serve", "--access-file", &access, "--read-token-file", &token], "--access-file replaces --token-file"),
         (&["serve", "--read-token-file", &token], "--read-token-file also needs a token for writes"),
+        (&["serve", "--tls-cert", &missing, "--tls-key", &missing], "--tls-cert"),
         (&["serve", "--listen", "0.0.0.0:0"], "--access-file or --read-only"),
         (&["serve", "--allow-origin", "example.com"], "expected an origin as browsers send it"),
         (&["token", "new", "--name", "a b", "--scope", "read"], "invalid name"),
@@ -181,5 +182,9 @@ fn invalid_options_for_access_are_rejected() {
         let (status, stdout, stderr) = outcome(program(args).output().unwrap());
         assert_eq!((status, stdout.as_str()), (Some(2), ""), "{args:?}: {stderr}");
         assert!(stderr.contains(expected) && !stderr.contains("s3cret"), "{args:?}: {stderr}");
+        if args[0] == "serve" {
+            let printed = outcome(program(&[args, &["--print-config"]].concat()).output().unwrap());
+            assert_eq!(printed, (status, stdout, stderr), "{args:?}");
+        }
     }
 }

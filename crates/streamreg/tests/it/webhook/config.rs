@@ -60,10 +60,12 @@ fn invalid_configuration_of_a_webhook_is_a_usage_error_that_says_what_to_do() {
         };
         let text = if replaced.is_empty() { text } else { text.replacen(replaced, replacement, 1) };
         fs::write(&file, text).unwrap();
-        let (status, stdout, stderr) = outcome(program(&["serve", "--config", &file]).output().unwrap());
-        assert_eq!((status, stdout.as_str()), (Some(2), ""), "{by}: {stderr}");
-        assert!(stderr.contains(expected), "{by}: {stderr}");
-        assert!(!stderr.contains("s3cret"), "{by}: {stderr}");
+        for args in [&["serve", "--config", &file][..], &["serve", "--print-config", "--config", &file]] {
+            let (status, stdout, stderr) = outcome(program(args).output().unwrap());
+            assert_eq!((status, stdout.as_str()), (Some(2), ""), "{args:?} {by}: {stderr}");
+            assert!(stderr.contains(expected), "{args:?} {by}: {stderr}");
+            assert!(!stderr.contains("s3cret"), "{args:?} {by}: {stderr}");
+        }
     }
     let file = configured(dir.path(), "", url);
     let text = fs::read_to_string(&file).unwrap();
