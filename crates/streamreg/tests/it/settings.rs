@@ -74,7 +74,7 @@ fn printed_configuration_has_no_password() {
         (&[], &[("STREAMREG_STORE", "redis://user:s3cret@h/1")]),
     ] {
         let (text, stderr) = printed(args, set);
-        assert!(text.lines().any(|line| line == "store = \"redis://h/1\""), "{text}");
+        assert!(text.lines().any(|line| line == "store = \"redis://user@h/1\" # secrets omitted"), "{text}");
         assert!(!(text + &stderr).contains("s3cret"));
     }
     let warning = printed(&["--config", &file], &[]).1;
@@ -122,5 +122,19 @@ fn invalid_configuration_file_is_a_usage_error_of_one_line() {
         let (status, stdout, stderr) = outcome(program(&[verb, "--config", &file]).output().unwrap());
         assert_eq!((status, stdout.as_str()), (Some(2), ""));
         assert_eq!(stderr, format!("streamreg: {file}:2: unknown key \"lisen\"; did you mean \"listen\"?\n"));
+    }
+}
+
+#[test]
+fn printed_store_keeps_its_user_and_says_that_secrets_are_omitted() {
+    for (store, line) in [
+        ("redis://ingest:s3cret@h:6379/1", "store = \"redis://ingest@h:6379/1\" # secrets omitted"),
+        ("redis://:s3cret@h:6379/1", "store = \"redis://h:6379/1\" # secrets omitted"),
+        ("redis://ingest@h:6379/1", "store = \"redis://ingest@h:6379/1\""),
+        ("redis://h:6379/1", "store = \"redis://h:6379/1\""),
+    ] {
+        let (text, _) = printed(&["--store", store], &[]);
+        assert!(text.lines().any(|one| one == line), "{text}");
+        assert!(!text.contains("s3cret"), "{text}");
     }
 }

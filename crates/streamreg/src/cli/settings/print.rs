@@ -53,11 +53,12 @@ fn entry(option: &Arg, given: Option<&Setting>) -> String {
             }
         },
     };
-    format!("{key} = {}", redacted(&key, value))
+    let shown = redacted(&key, value.clone());
+    let remark = if shown == value { "" } else { " # secrets omitted" };
+    format!("{key} = {shown}{remark}")
 }
 
-/// Hides the secrets of a value: user names, passwords and parameters of a URL, and strings whose key says that they
-/// are secret. Any parameter in the URL of a webhook can be a key. A file that contains a secret is not itself secret.
+/// Hides the secrets of a value: passwords and parameters of a URL, and strings whose key says that they are secret. Any parameter in the URL of a webhook can be a key. A file that contains a secret is not itself secret.
 fn redacted(key: &str, value: Value) -> Value {
     match value {
         Value::String(text) => {
@@ -65,7 +66,7 @@ fn redacted(key: &str, value: Value) -> Value {
             if has_secret(&["secret", "token", "pass"], key) && !key.ends_with("_file") {
                 Value::from("…")
             } else if key == "url" || text.contains("://") && has_secret(&["@", "secret", "token", "pass"], &text) {
-                Value::from(without_secrets(&text))
+                Value::from(with_user(&text, without_secrets(&text)))
             } else {
                 Value::String(text)
             }
@@ -80,6 +81,16 @@ fn redacted(key: &str, value: Value) -> Value {
             .collect::<toml::Table>()
             .into(),
         other => other,
+    }
+}
+
+/// Returns a URL without its secrets, but with the user name of the complete URL.
+fn with_user(url: &str, shown: String) -> String {
+    let authority = url.split_once("://").and_then(|(_, rest)| rest.split(['/', '?', '#']).next());
+    let user = authority.and_then(|authority| authority.rsplit_once('@')).and_then(|(user, _)| user.split(':').next());
+    match (user, shown.split_once("://")) {
+        (Some(user), Some((scheme, address))) if !user.is_empty() => format!("{scheme}://{user}@{address}"),
+        _ => shown,
     }
 }
 
