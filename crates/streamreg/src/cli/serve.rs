@@ -37,7 +37,8 @@ Examples:
 
 Each option is also a key of the configuration file, with `_` for `-`, and a variable such as STREAMREG_LISTEN.
 
-On SIGINT (Ctrl-C), SIGTERM or SIGHUP, the server finishes the requests in progress and stops. A second signal exits at once.")]
+On SIGINT (Ctrl-C), SIGTERM or SIGHUP, the server finishes the requests in progress and stops. A second signal exits at \
+once; SIGTERM or SIGHUP repeated within 1 s does not count.")]
 pub struct ServeArgs {
     /// Address to listen on; `:8580` means all IPv4 addresses; with port 0, a free port is chosen and printed. Any
     /// address other than loopback requires --token-file, --access-file or --read-only

@@ -1,7 +1,11 @@
 //! Signals that this process handles: stop requests, and the signals that `run` forwards to its command.
 
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// Time in which a second signal of the same kind, except SIGINT, counts as a repetition of the first one. The command
+/// `timeout` signals its command and then their process group, so the command receives the signal twice.
+const REPEATED: Duration = Duration::from_secs(1);
 
 // POSIX defines these signal numbers.
 pub(super) const HANGUP: i32 = 1;
@@ -16,7 +20,7 @@ pub(super) const CONTINUE: i32 = 18;
 
 /// Returns a future that completes with the signal's number on SIGINT (Ctrl-C), SIGTERM or SIGHUP (closed terminal).
 ///
-/// A second signal exits the process at once. If `limit` is given, the process also exits that long after the first
+/// A second signal exits the process at once, unless it only [repeats](REPEATED) the first one. If `limit` is given, the process also exits that long after the first
 /// signal, because nothing else can interrupt a blocked write to standard output. Under nohup, SIGHUP stays ignored.
 /// The handlers are installed before this function returns, not at the first poll.
 pub(super) fn stop_requested(limit: Option<Duration>) -> impl Future<Output = i32> + Send + 'static {
@@ -37,9 +41,10 @@ pub(super) fn stop_requested_or(
         let first = signals.next().await;
         // Sending fails if the command has already finished.
         let _ = request.send(first);
+        let second = next_intended(&mut signals, first);
         let number = match limit {
-            Some(limit) => tokio::time::timeout(limit, signals.next()).await.unwrap_or(first),
-            None => signals.next().await,
+            Some(limit) => tokio::time::timeout(limit, second).await.unwrap_or(first),
+            None => second.await,
         };
         before_exit();
         std::process::exit(128 + number);
@@ -49,6 +54,17 @@ pub(super) fn stop_requested_or(
             Ok(number) => number,
             // The sender is dropped only when the runtime shuts down.
             Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// Waits for the next signal that does not only repeat the first one.
+async fn next_intended(signals: &mut Signals, first: i32) -> i32 {
+    let begin = Instant::now();
+    loop {
+        let number = signals.next().await;
+        if number != first || number == INTERRUPT || begin.elapsed() >= REPEATED {
+            return number;
         }
     }
 }

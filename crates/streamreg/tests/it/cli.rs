@@ -438,8 +438,20 @@ fn second_signal_exits_the_server_at_once() {
     assert_eq!(server.run(&["list", "--output", "json"]).1, "[]\n");
     server.running.signal("TERM");
     server.running.line_with("stopping");
-    server.running.signal("TERM");
-    assert_eq!(server.running.ended(), Some(128 + 15));
+    server.running.signal("INT");
+    assert_eq!(server.running.ended(), Some(128 + 2));
+}
+
+/// The command `timeout` sends the signal to the process, and then to its group.
+#[test]
+fn demo_unregisters_its_streams_when_sigterm_arrives_twice_at_once() {
+    let server = Server::start(&[]);
+    let mut demo = Running::spawn(&mut server.command(&["demo", "--streams", "2000"]));
+    demo.line_with("2000 simulated streams");
+    demo.signal("TERM");
+    demo.signal("TERM");
+    assert_eq!(demo.ended(), Some(0));
+    assert_eq!(server.run(&["list", "--output", "json"]).1, "[]\n");
 }
 
 #[test]
