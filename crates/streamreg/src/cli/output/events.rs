@@ -7,7 +7,7 @@ use stream_registry::watch::{Ending, Event};
 use super::columns::{self, Align, Cell};
 use super::style::Style;
 use super::table::Headings;
-use super::units;
+use super::units::{self, NOW};
 use crate::cli::{duration, terminal};
 
 /// How the lines of a watch are shown.
@@ -124,12 +124,18 @@ pub(in crate::cli) const ENDED_HEADINGS: [&str; 9] =
 pub(in crate::cli) fn ended_cells(event: &Event, now: Timestamp) -> Option<[String; 9]> {
     let Event::Ended { reason, last, as_of, .. } = event else { return None };
     Some([
-        as_of.map_or_else(|| "-".to_owned(), |as_of| units::ago(as_of, now)),
+        as_of.map_or_else(
+            || "-".to_owned(),
+            |as_of| match units::ago(as_of, now) {
+                ago if *reason == Ending::Expired && ago != NOW => format!("< {ago}"),
+                ago => ago,
+            },
+        ),
         shown(last.id.as_str()),
         shown(last.kind.as_str()),
         shown(&last.source_addr),
         shown(last.node.as_deref().unwrap_or_default()),
-        event.lifetime().map_or_else(|| "-".to_owned(), duration::short),
+        lived(event),
         if as_of.is_some() { units::bytes(last.bytes_received) } else { "-".to_owned() },
         units::loss(last),
         match reason {
@@ -140,13 +146,22 @@ pub(in crate::cli) fn ended_cells(event: &Event, now: Timestamp) -> Option<[Stri
     ])
 }
 
-/// Returns when and why a stream ended, as the end of a sentence such as "it expired 3s ago". The result may contain
+/// Returns how long an ended stream was live, e.g. `1h02m`. The record of an expired stream was read before it expired,
+/// so the stream was live for longer: `1h02m+`.
+pub(in crate::cli) fn lived(event: &Event) -> String {
+    let more = if matches!(event, Event::Ended { reason: Ending::Expired, .. }) { "+" } else { "" };
+    event.lifetime().map_or_else(|| "-".to_owned(), |lifetime| duration::short(lifetime) + more)
+}
+
+/// Returns when and why a stream ended, as the end of a sentence such as "it expired less than 3s ago". The result may contain
 /// any characters. Returns `None` for an event of another kind.
 pub(in crate::cli) fn end(event: &Event, now: Timestamp) -> Option<String> {
     let Event::Ended { reason, as_of, .. } = event else { return None };
+    // The record of an expired stream was read before it expired.
+    let less = if *reason == Ending::Expired { "less than " } else { "" };
     let ago = as_of.map_or_else(String::new, |as_of| match units::ago(as_of, now).as_str() {
-        "now" => " just now".to_owned(),
-        ago => format!(" {ago}"),
+        NOW => " just now".to_owned(),
+        ago => format!(" {less}{ago}"),
     });
     Some(match reason {
         Ending::Unregistered(reason) => match reason.as_str() {
@@ -220,7 +235,7 @@ mod tests {
         (one.bytes_received, one.packets_received) = (1_300_000, 7);
         one.end_reason = Some("end of event".into());
         let mut two = Stream::new("a-long-id".parse().unwrap(), StreamType::Rtp, "");
-        two.created_at = Timestamp::ZERO;
+        two.created_at = one.created_at;
         let end = |reason, last: &Stream, as_of: &str| Event::Ended {
             revision: "h-1".parse().unwrap(),
             reason,
@@ -230,17 +245,19 @@ mod tests {
         let unregistered = Ending::Unregistered("end of event".parse().unwrap());
         let rows = [
             end(unregistered, &one, "2026-01-01T01:02:03Z"),
-            end(Ending::Expired, &two, "2026-01-01T01:02:05Z"),
+            end(Ending::Expired, &two, "2026-01-01T01:02:04Z"),
             end(Ending::Expired, &Stream::from_stored(&"cam3".parse().unwrap(), "{}").unwrap(), ""),
         ];
         assert_eq!(
             ended(&rows, "2026-01-01T01:02:05Z".parse().unwrap()),
-            r"ENDED   ID         TYPE  SOURCE             NODE  LIVED  RECEIVED  LOSS    REASON
-2s ago  cam1       srt   203.0.113.7:40112  -     1h02m  1.3 MB    0.00 %  end of event
-now     a-long-id  rtp   -                  -     -      0 B       -       expired
--       cam3       -     -                  -     -      -         -       expired; last record unknown
+            r"ENDED     ID         TYPE  SOURCE             NODE  LIVED   RECEIVED  LOSS    REASON
+2s ago    cam1       srt   203.0.113.7:40112  -     1h02m   1.3 MB    0.00 %  end of event
+< 1s ago  a-long-id  rtp   -                  -     1h02m+  0 B       -       expired
+-         cam3       -     -                  -     -       -         -       expired; last record unknown
 "
         );
         assert_eq!(ended(&[], Timestamp::now()), "");
+        let ends = rows.each_ref().map(|event| super::end(event, "2026-01-01T01:02:05Z".parse().unwrap()).unwrap());
+        assert_eq!(ends, ["it was unregistered 2s ago: end of event", "it expired less than 1s ago", "it expired"]);
     }
 }

@@ -24,7 +24,7 @@ use super::failure::{Failure, Result, Status};
 use super::terminal;
 
 pub(super) use columns::Align;
-pub(super) use events::{ENDED_HEADINGS, end, ended_cells};
+pub(super) use events::{ENDED_HEADINGS, end, ended_cells, lived};
 pub use events::{EventOptions, Zone};
 pub(super) use fields::fields;
 pub use streams::Column;

@@ -6,6 +6,9 @@ use stream_registry::{Stream, Timestamp};
 
 use crate::cli::duration;
 
+/// The age of something that has just happened.
+pub(super) const NOW: &str = "now";
+
 /// Formats a rate in bits per second: `950 bit/s`, `128.0 kbit/s`, `5.0 Mbit/s`.
 pub(in crate::cli) fn bitrate(bits: u64) -> String {
     scaled(bits, "bit/s")
@@ -61,7 +64,7 @@ fn relative(time: Timestamp, now: Timestamp, suffix: &str) -> String {
         return "never".into();
     }
     match now.since(time) {
-        age if age < Duration::from_secs(1) => "now".into(),
+        age if age < Duration::from_secs(1) => NOW.into(),
         age => duration::short(age) + suffix,
     }
 }

@@ -7,8 +7,8 @@ use super::charts;
 use super::data::{Detail, Note};
 use super::sheet::Cell;
 use super::state::State;
-use crate::cli::output::{Style, end, fields, units};
-use crate::cli::{duration, terminal};
+use crate::cli::output::{Style, end, fields, lived, units};
+use crate::cli::terminal;
 
 /// Returns the lines about a stream that was live when the pane was opened, wrapped at a width.
 pub(super) fn lines(state: &State, id: &StreamId, width: usize) -> Vec<Cell> {
@@ -38,7 +38,7 @@ pub(super) fn end_lines(state: &State, event: &Event, width: usize) -> Vec<Cell>
         lines.push(cell("Its last record is unknown.", Style::Plain));
         lines.push(cell("", Style::Plain));
     } else {
-        let lived = event.lifetime().map_or_else(|| "-".to_owned(), duration::short);
+        let lived = lived(event);
         let (received, loss) = (units::bytes(last.bytes_received), units::loss(last));
         lines.push(cell(&format!("lived {lived}, received {received}, average loss {loss}"), Style::Plain));
         lines.push(cell("", Style::Plain));
