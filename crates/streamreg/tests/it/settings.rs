@@ -132,6 +132,11 @@ fn printed_store_keeps_its_user_and_says_that_secrets_are_omitted() {
         ("redis://:s3cret@h:6379/1", "store = \"redis://h:6379/1\" # secrets omitted"),
         ("redis://ingest@h:6379/1", "store = \"redis://ingest@h:6379/1\""),
         ("redis://h:6379/1", "store = \"redis://h:6379/1\""),
+        // Misspelt parameters and URLs can contain a password too.
+        ("redis://h:6379/1?sentinel_pas=s3cret", "store = \"redis://h:6379/1\" # secrets omitted"),
+        ("ingest:s3cret@h:6379", "store = \"…\" # secrets omitted"),
+        ("redis:/u:s3cret@h:6379", "store = \"…\" # secrets omitted"),
+        ("memory:", "store = \"memory:\""),
     ] {
         let (text, _) = printed(&["--store", store], &[]);
         assert!(text.lines().any(|one| one == line), "{text}");

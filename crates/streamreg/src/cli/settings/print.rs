@@ -58,14 +58,20 @@ fn entry(option: &Arg, given: Option<&Setting>) -> String {
     format!("{key} = {shown}{remark}")
 }
 
-/// Hides the secrets of a value: passwords and parameters of a URL, and strings whose key says that they are secret. Any parameter in the URL of a webhook can be a key. A file that contains a secret is not itself secret.
+/// Hides the secrets of a value: passwords and parameters of a URL, and strings whose key says that they are secret. Any
+/// parameter in the URL of a webhook can be a key, and a misspelt one in that of a store a password. A file that contains
+/// a secret is not itself secret.
 fn redacted(key: &str, value: Value) -> Value {
     match value {
         Value::String(text) => {
             let has_secret = |words: &[&str], text: &str| words.iter().any(|word| text.contains(word));
-            if has_secret(&["secret", "token", "pass"], key) && !key.ends_with("_file") {
+            let is_secret = has_secret(&["secret", "token", "pass"], key) && !key.ends_with("_file");
+            if is_secret || key == "store" && !text.contains("://") && text != "memory:" {
                 Value::from("…")
-            } else if key == "url" || text.contains("://") && has_secret(&["@", "secret", "token", "pass"], &text) {
+            } else if key == "url"
+                || key == "store" && text.contains('?')
+                || text.contains("://") && has_secret(&["@", "secret", "token", "pass"], &text)
+            {
                 Value::from(with_user(&text, without_secrets(&text)))
             } else {
                 Value::String(text)
