@@ -18,8 +18,9 @@ use super::lists::Lists;
 use super::metrics::Metrics;
 use super::options::ServeOptions;
 use super::problem::{self, Failure};
+use super::request_id::{self, RequestId};
 use super::state::{App, LastRefusal, State};
-use super::{api, descriptors, log, openapi, request_id};
+use super::{api, descriptors, log, openapi};
 use crate::dashboard;
 
 /// Maximum number of histories that are read at the same time. Each one occupies a thread for a part of the time, so a
@@ -74,13 +75,13 @@ impl Service {
 
     /// Checks a request, lets the router respond, and logs the request.
     pub(super) async fn respond(self, mut request: Request<Incoming>) -> Response {
-        let id = request_id::of(&request);
+        let id = RequestId::of(&request);
         let asks_for_options = request.method() == Method::OPTIONS;
         let received = log::Received::now(&request);
         let labels = self.app.metrics.requests.labels(&request);
         let access = &self.app.access;
         let origin = access.begin(&request);
-        let mut response = match access.check(&mut request) {
+        let mut response = match access.check(&mut request, &id) {
             Some(response) => response,
             None => match self.router.call(request).await {
                 Ok(response) if asks_for_options => api::index::options(response),
@@ -88,12 +89,12 @@ impl Service {
                 Err(never) => match never {},
             },
         };
-        problem::describe(&mut response, request_id::text(&id), received.path());
+        problem::describe(&mut response, id.as_str(), received.path());
         access.finish(origin, &mut response);
         let duration = received.elapsed();
         self.app.metrics.requests.answered(labels, response.status(), duration);
-        received.log(&response, duration, request_id::text(&id), &self.app.refusal);
-        response.headers_mut().insert(request_id::HEADER, id);
+        received.log(&response, duration, id.as_str(), &self.app.refusal);
+        response.headers_mut().insert(request_id::HEADER, id.into_header());
         response
     }
 }

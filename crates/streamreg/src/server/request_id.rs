@@ -8,33 +8,53 @@ pub(super) const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 /// Maximum length of an id that is accepted from a client, in bytes.
 const MAX_LEN: usize = 128;
 
-/// Returns the id in the header of a request. Unless the request has exactly one valid id, returns a new id.
-pub(super) fn of<B>(request: &Request<B>) -> HeaderValue {
-    let mut values = request.headers().get_all(HEADER).iter();
-    match (values.next(), values.next()) {
-        (Some(value), None) if is_valid(value.as_bytes()) => value.clone(),
-        _ => random(),
-    }
+/// The id of a request.
+///
+/// A new id is stored without an allocation, because each request with a token copies its id.
+#[derive(Clone, Debug)]
+pub(super) enum RequestId {
+    /// The valid id in the header of the request.
+    Given(HeaderValue),
+    /// 16 random hexadecimal digits. They tell requests apart, but are no secret.
+    Random([u8; 16]),
 }
 
-/// Returns an id as text.
-pub(super) fn text(id: &HeaderValue) -> &str {
-    // Every id is ASCII.
-    id.to_str().unwrap_or_default()
+impl RequestId {
+    /// Returns the id in the header of a request. Unless the request has exactly one valid id, returns a new id.
+    pub(super) fn of<B>(request: &Request<B>) -> Self {
+        let mut values = request.headers().get_all(HEADER).iter();
+        match (values.next(), values.next()) {
+            (Some(value), None) if is_valid(value.as_bytes()) => Self::Given(value.clone()),
+            _ => Self::random(),
+        }
+    }
+
+    fn random() -> Self {
+        // This runs for every request. `format!` would take as long as finding the route.
+        let number = fastrand::u64(..);
+        Self::Random(std::array::from_fn(|at| b"0123456789abcdef"[(number >> (4 * at)) as usize & 0xf]))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        // Every id is ASCII.
+        match self {
+            Self::Given(value) => value.to_str().unwrap_or_default(),
+            Self::Random(digits) => std::str::from_utf8(digits).unwrap_or_default(),
+        }
+    }
+
+    pub(super) fn into_header(self) -> HeaderValue {
+        match self {
+            Self::Given(value) => value,
+            Self::Random(digits) => HeaderValue::from_bytes(&digits).unwrap_or_else(|_| HeaderValue::from_static("-")),
+        }
+    }
 }
 
 /// Returns whether an id has a reasonable length, and only characters that need no escape in a log or in JSON.
 fn is_valid(id: &[u8]) -> bool {
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=@".contains(byte);
     (1..=MAX_LEN).contains(&id.len()) && id.iter().all(allowed)
-}
-
-/// Returns 16 random hexadecimal digits. They tell requests apart, but are no secret.
-fn random() -> HeaderValue {
-    // This runs for every request. `format!` would take as long as finding the route.
-    let number = fastrand::u64(..);
-    let id: [u8; 16] = std::array::from_fn(|at| b"0123456789abcdef"[(number >> (4 * at)) as usize & 0xf]);
-    HeaderValue::from_bytes(&id).unwrap_or_else(|_| HeaderValue::from_static("-"))
 }
 
 #[cfg(test)]
@@ -46,7 +66,10 @@ mod tests {
         for value in values {
             request.headers_mut().append(HEADER, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        text(&of(&request)).to_owned()
+        let id = RequestId::of(&request);
+        let text = id.as_str().to_owned();
+        assert_eq!(id.into_header(), text);
+        text
     }
 
     #[test]

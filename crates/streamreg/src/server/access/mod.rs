@@ -29,6 +29,7 @@ use super::once_per_minute::OncePerMinute;
 use super::options::ServeOptions;
 use super::problem::{Failure, Result};
 use super::reloaded::ReloadedFile;
+use super::request_id::RequestId;
 
 pub(super) use caller::Caller;
 pub(crate) use file::check_name;
@@ -90,7 +91,7 @@ impl Access {
     }
 
     /// Checks a request, and adds its [`Caller`] to it. Returns the response if the request is not for a handler.
-    pub(super) fn check<B>(&self, request: &mut Request<B>) -> Option<Response> {
+    pub(super) fn check<B>(&self, request: &mut Request<B>, request_id: &RequestId) -> Option<Response> {
         let tokens = self.tokens.tokens();
         let token = bearer(request.headers()).and_then(|given| tokens.find(given));
         // A page that rebinds its name has no token. If every read needs a token, the page cannot read anything.
@@ -100,10 +101,12 @@ impl Access {
         {
             return Some(failure.into_response());
         }
-        if let Some(preflight) = self.origins.preflight(request, !tokens.anonymous_may(Scope::Write)) {
+        if let Some(preflight) =
+            self.origins.preflight(request, !tokens.anonymous_may(Scope::Write))
+        {
             return Some(preflight);
         }
-        match self.authorise(&tokens, token, request) {
+        match self.authorise(&tokens, token, request, request_id) {
             Ok(caller) => {
                 if let Some(caller) = caller {
                     request.extensions_mut().insert(caller);
@@ -120,6 +123,7 @@ impl Access {
         tokens: &Tokens,
         token: Option<&Arc<Token>>,
         request: &Request<B>,
+        request_id: &RequestId,
     ) -> Result<Option<Caller>> {
         let needed = match Need::of(request.method(), request.uri().path()) {
             Need::Nothing => return Ok(None),
@@ -128,7 +132,7 @@ impl Access {
         };
         let is_allowed = |token: &&Arc<Token>| !token.has_expired() && needed.is_none_or(|scope| token.allows(scope));
         if let Some(token) = token.filter(is_allowed) {
-            return Ok(Some(Caller::new(Arc::clone(token))));
+            return Ok(Some(Caller::new(Arc::clone(token), request_id.clone())));
         }
         if tokens.anonymous_may(needed.unwrap_or(Scope::Read)) {
             if needed == Some(Scope::Write) {
@@ -139,21 +143,22 @@ impl Access {
         let token = token.ok_or_else(Failure::unauthenticated)?;
         Err(match needed.filter(|_| !token.has_expired()) {
             Some(scope) => {
-                self.log_rejected(token, &format!("needs the scope {}", scope.as_str()));
+                self.log_rejected(token, &format!("needs the scope {}", scope.as_str()), request_id);
                 Failure::missing_scope(&token.name, scope.as_str())
             }
             None => {
-                self.log_rejected(token, "has expired");
+                self.log_rejected(token, "has expired", request_id);
                 Failure::expired_token(&token.name)
             }
         })
     }
 
-    fn log_rejected(&self, token: &Token, reason: &str) {
+    fn log_rejected(&self, token: &Token, reason: &str, request_id: &RequestId) {
         // No code panics while it holds this lock, so the lock is never poisoned.
         let mut rejected = self.rejected.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(skipped) = rejected.entry(token.name.clone()).or_default().admit() {
-            tracing::warn!(token = token.name, reason, skipped, "rejected a token");
+            let request_id = request_id.as_str();
+            tracing::warn!(token = token.name, reason, request_id, skipped, "rejected a token");
         }
     }
 

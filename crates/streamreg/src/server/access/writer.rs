@@ -85,9 +85,10 @@ impl<'a> Writer<'a> {
             let all = results.as_deref().unwrap_or_default();
             let errors = || all.iter().filter_map(|result| result.as_ref().err());
             let (streams, failed) = (writes.len(), if results.is_ok() { errors().count() } else { writes.len() });
+            let request_id = self.caller.request_id();
             match errors().filter(|error| error.kind() == ErrorKind::Denied).count() {
-                0 => tracing::debug!(token, operation = "write", streams, failed, "batch"),
-                denied => tracing::info!(token, operation = "write", streams, failed, denied, "batch"),
+                0 => tracing::debug!(token, operation = "write", streams, failed, request_id, "batch"),
+                denied => tracing::info!(token, operation = "write", streams, failed, denied, request_id, "batch"),
             }
         }
         results
@@ -170,10 +171,11 @@ impl<'a> Writer<'a> {
             let (token, operation, stream) = (token.name.as_str(), operation.as_str(), id.map(StreamId::as_str));
             let result = kind.map_or("ok", ErrorKind::as_str);
             let is_routine = matches!(operation, "heartbeat" | "stats") && kind != Some(ErrorKind::Denied);
+            let request_id = self.caller.request_id();
             if is_routine {
-                tracing::debug!(token, operation, stream, result, "write");
+                tracing::debug!(token, operation, stream, result, request_id, "write");
             } else {
-                tracing::info!(token, operation, stream, result, "write");
+                tracing::info!(token, operation, stream, result, request_id, "write");
             }
         }
         result

@@ -181,20 +181,36 @@ async fn event_reader_is_disconnected_when_it_may_no_longer_read() {
 async fn write_is_logged_with_the_name_of_its_token_and_never_with_the_token() {
     let guarded = Guarded::start(&entry("a", "scopes = [\"write\"]\nids = [\"cam-*\"]")).await;
     let log = CapturedLog::start();
-    guarded.request("a", "POST", "/api/v1/streams", &record("cam-1", None)).await;
-    guarded.request("a", "PUT", "/api/v1/streams/cam-1/status", r#"{"status":"active"}"#).await;
-    guarded.request("a", "DELETE", "/api/v1/streams/cam-2", "").await;
-    guarded.request("a", "POST", "/api/v1/streams/x/heartbeat", "").await;
-    guarded.request("a", "POST", "/api/v1/heartbeats", r#"{"streams":[{"id":"x"},{"id":"cam-1"}]}"#).await;
-    for expected in [
-        r#"token="a" operation="register" stream="cam-1" result="ok""#,
-        r#"token="a" operation="status" stream="cam-1" result="ok""#,
-        r#"token="a" operation="unregister" stream="cam-2" result="not_found""#,
-        r#"token="a" operation="heartbeat" stream="x" result="denied""#,
-        r#"token="a" operation="write" streams=2 failed=1 denied=1"#,
+    for (method, path, body, expected) in [
+        (
+            "POST",
+            "/api/v1/streams",
+            record("cam-1", None).as_str(),
+            r#"operation="register" stream="cam-1" result="ok""#,
+        ),
+        (
+            "PUT",
+            "/api/v1/streams/cam-1/status",
+            r#"{"status":"active"}"#,
+            r#"operation="status" stream="cam-1" result="ok""#,
+        ),
+        ("DELETE", "/api/v1/streams/cam-2", "", r#"operation="unregister" stream="cam-2" result="not_found""#),
+        ("POST", "/api/v1/streams/x/heartbeat", "", r#"operation="heartbeat" stream="x" result="denied""#),
+        (
+            "POST",
+            "/api/v1/heartbeats",
+            r#"{"streams":[{"id":"x"},{"id":"cam-1"}]}"#,
+            r#"operation="write" streams=2 failed=1 denied=1"#,
+        ),
     ] {
-        assert!(log.text().contains(expected), "{expected}: {}", log.text());
+        let response = guarded.request("a", method, path, body).await;
+        // The line has the id of the response, which the line of the request has too.
+        let expected = format!("token=\"a\" {expected} request_id=\"{}\"", response.header("x-request-id"));
+        assert!(log.text().contains(&expected), "{expected}: {}", log.text());
     }
+    guarded.get("a", "/api/v1/streams").await;
+    let rejected = log.text().lines().find(|line| line.contains("rejected a token")).unwrap().to_owned();
+    assert!(rejected.contains(r#"token="a" reason="needs the scope read" request_id=""#), "{rejected}");
     assert!(!log.text().contains("value-of-") && !log.text().contains("sha256"), "{}", log.text());
 }
 
