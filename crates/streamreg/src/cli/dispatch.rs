@@ -69,7 +69,7 @@ pub(super) fn run(settings: &Settings) -> Status {
     };
     out.store = &target.name;
     for warning in target.warnings() {
-        out.note(warning);
+        out.warn(warning);
     }
     if let Verb::Serve(args) = &cli.verb
         && args.print_config
@@ -199,12 +199,10 @@ fn warn(ready: &Ready, out: &mut Output<'_>) {
     };
     let source = &stream.source_addr;
     if !source.is_empty() && !input::is_host_and_port(source) {
-        out.note(format_args!(
-            "streamreg: warning: the publisher address {source:?} is not host:port, e.g. 203.0.113.7:40112"
-        ));
+        out.warn(format_args!("the publisher address {source:?} is not host:port, e.g. 203.0.113.7:40112"));
     }
     if let Some(warning) = spelling::unknown_fields(stream) {
-        out.note(format_args!("streamreg: warning: {warning}"));
+        out.warn(warning);
     }
 }
 

@@ -139,10 +139,10 @@ pub(super) fn prepare<'a>(target: &Target, args: &'a ServeArgs, out: &mut Output
     };
     let secrets = [("--read-token-file", &args.read_token_file), ("--tls-key", &args.tls_key)];
     for warning in secrets.into_iter().filter_map(|(option, file)| exposure(option, file.as_deref()?)) {
-        out.note(warning);
+        out.warn(warning);
     }
     for warning in args.webhooks.iter().filter_map(webhooks::Entry::exposure) {
-        out.note(warning);
+        out.warn(warning);
     }
     server::check_access(&args.listen, &options, target.is_read_only()).map_err(Failure::usage)?;
     Ok(Plan { options, webhooks, state_dir })

@@ -211,7 +211,7 @@ fn is_readable_by_everyone(_: &Path) -> bool {
 pub(super) fn exposure(option: &str, file: &Path) -> Option<String> {
     let is_exposed = is_readable_by_everyone(file);
     let file = file.display();
-    is_exposed.then(|| format!("streamreg: warning: every user can read {option} {file}; run chmod o-r {file}"))
+    is_exposed.then(|| format!("every user can read {option} {file}; run chmod o-r {file}"))
 }
 
 impl Target {
@@ -226,7 +226,7 @@ impl Target {
         let query = self.url.split_once('?').map_or("", |(_, query)| query);
         let insecure = peer
             .filter(|_| query.split('&').any(|one| one == "insecure=true"))
-            .map(|peer| format!("streamreg: warning: insecure=true: the certificate of {peer} is not checked"));
+            .map(|peer| format!("insecure=true: the certificate of {peer} is not checked"));
         let exposed = self.secret_files.iter().filter_map(|(option, file)| exposure(option, file));
         exposed.chain(insecure).collect()
     }

@@ -24,6 +24,7 @@ mod fake;
 mod hook;
 mod http;
 mod http_bad_input;
+mod json_log;
 mod openapi;
 mod packaging;
 mod page;

@@ -96,6 +96,14 @@ impl Output<'_> {
         let _ = self.stderr.write_all(line.as_bytes());
     }
 
+    /// Writes a warning to standard error.
+    pub fn warn(&mut self, warning: impl Display) {
+        if self.logs_notes {
+            return tracing::warn!("{warning}");
+        }
+        self.note(format_args!("streamreg: warning: {warning}"));
+    }
+
     /// Writes a question to standard error, without a line break.
     pub fn prompt(&mut self, question: impl Display) {
         let _ = self.stderr.write_all(terminal::escape(&question.to_string()).as_bytes());
