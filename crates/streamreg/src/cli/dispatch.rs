@@ -51,17 +51,22 @@ pub(super) fn run(settings: &Settings) -> Status {
     if let Some(done) = without_store(&cli.verb, &mut out) {
         return done.map_or_else(|failure| out.report(&failure), |()| Status::Done);
     }
+    let log = match &cli.verb {
+        Verb::Serve(args) => Some(&args.log),
+        Verb::Bridge(args) => Some(&args.log),
+        _ => None,
+    };
+    out.logs_notes = log.is_some_and(|log| log.log_format == LogFormat::Json);
     let stderr_is_terminal = io::stderr().is_terminal();
     let started = match &cli.verb {
         Verb::Serve(args) => log::start_server(&args.log),
         Verb::Bridge(args) => log::start_bridge(&args.log),
         // Log lines would destroy the screen.
-        Verb::Top(_) if top::fills_screen(&out) && stderr_is_terminal => Ok(LogFormat::Text),
+        Verb::Top(_) if top::fills_screen(&out) && stderr_is_terminal => Ok(()),
         _ => log::start_client(),
     };
-    match started {
-        Ok(format) => out.logs_notes = format == LogFormat::Json,
-        Err(failure) => return out.report(&failure),
+    if let Err(failure) = started {
+        return out.report(&failure);
     }
     let target = match cli.global.target(side, fallback) {
         Ok(target) => target,

@@ -38,26 +38,33 @@ const SERVER_LOG: &str = "info,streamreg::server::log=warn";
 /// bridge itself are always logged.
 const BRIDGE_LOG: &str = "warn,streamreg::cli::output=info,stream_registry::lease::handle=error";
 
-/// Sends the log of the server to standard error, and returns its format.
-pub(super) fn start_server(args: &LogArgs) -> Result<LogFormat> {
+/// Writes the error with which a command ends, as a JSON line. Does not depend on the log, which may not be started, may
+/// filter the line, or may lose it at the exit.
+pub(super) fn error_as_json(message: &str) {
+    let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(io::stderr).finish();
+    tracing::subscriber::with_default(subscriber, || tracing::error!("{message}"));
+}
+
+/// Sends the log of the server to standard error.
+pub(super) fn start_server(args: &LogArgs) -> Result {
     start(args, SERVER_LOG, BoxMakeWriter::new(io::stderr))
 }
 
-/// Sends the log of the bridge to standard error, and returns its format. The tasks of the bridge answer hooks, so they
+/// Sends the log of the bridge to standard error. The tasks of the bridge answer hooks, so they
 /// must not wait for a blocked standard error.
-pub(super) fn start_bridge(args: &LogArgs) -> Result<LogFormat> {
+pub(super) fn start_bridge(args: &LogArgs) -> Result {
     let lines = Messages::start().notes();
     start(args, BRIDGE_LOG, BoxMakeWriter::new(move || lines.clone()))
 }
 
 /// Sends the log of a client command to standard error. By default, client commands log nothing, because they print
 /// their own messages.
-pub(super) fn start_client() -> Result<LogFormat> {
+pub(super) fn start_client() -> Result {
     let args = LogArgs { log: None, log_format: LogFormat::Text };
     start(&args, "off", BoxMakeWriter::new(io::stderr))
 }
 
-fn start(args: &LogArgs, default: &str, writer: BoxMakeWriter) -> Result<LogFormat> {
+fn start(args: &LogArgs, default: &str, writer: BoxMakeWriter) -> Result {
     let variable = std::env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
     let (name, filter) = match (args.log.clone(), variable) {
         (Some(filter), _) => ("--log", filter),
@@ -76,5 +83,5 @@ fn start(args: &LogArgs, default: &str, writer: BoxMakeWriter) -> Result<LogForm
         LogFormat::Text => tracing::subscriber::set_global_default(subscriber.finish()),
         LogFormat::Json => tracing::subscriber::set_global_default(subscriber.json().flatten_event(true).finish()),
     };
-    Ok(args.log_format)
+    Ok(())
 }

@@ -61,10 +61,11 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     if args.len() < 2 {
         args.push("-h".into());
     }
+    let format = settings::log_format(&args);
     let status = match settings::parse(&args) {
-        Err(error) => usage::report(&error, usage::verb(&args)),
+        Err(error) => usage::report(&error, usage::verb(&args), format),
         Ok((cli, matches)) => match settings::read(cli, &matches, |name| std::env::var_os(name)) {
-            Err(message) => usage::report_usage(&message),
+            Err(message) => usage::report_usage(&message, format),
             Ok(settings) => dispatch::run(&settings),
         },
     };

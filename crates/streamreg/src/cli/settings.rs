@@ -24,6 +24,7 @@ use self::file::File;
 pub(super) use self::print::print;
 use self::value::{Origin, Setting};
 use super::args::Cli;
+use super::log::LogFormat;
 use super::store::Global;
 use super::usage;
 
@@ -38,6 +39,21 @@ pub(super) struct Settings {
     pub(super) fallback: Global,
     /// Every setting that an argument, a variable or the file contains.
     given: Vec<Setting>,
+}
+
+/// Returns the log format that a service's arguments or variables select. Other settings may be invalid.
+pub(super) fn log_format(args: &[OsString]) -> LogFormat {
+    let mut words = args.iter().filter_map(|arg| arg.to_str());
+    let argument = words.find_map(|word| word.strip_prefix("--log-format")).map(|value| match value {
+        "" => words.next().unwrap_or_default(),
+        value => value.trim_start_matches('='),
+    });
+    let is_json = match argument {
+        Some(format) => format == "json",
+        None => std::env::var_os("STREAMREG_LOG_FORMAT").is_some_and(|format| format == "json"),
+    };
+    let is_service = usage::verb(args).is_some_and(|verb| SERVICES.contains(&&*verb));
+    if is_json && is_service { LogFormat::Json } else { LogFormat::Text }
 }
 
 /// Parses the arguments of the program without reading variables.

@@ -8,24 +8,25 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::args::Cli;
 use super::failure::Status;
+use super::log::{self, LogFormat};
 use super::terminal;
 
 /// Prints help or the version to standard output. Prints a usage error as one line to standard error.
-pub(super) fn report(error: &clap::Error, verb: Option<String>) -> Status {
+pub(super) fn report(error: &clap::Error, verb: Option<String>, format: LogFormat) -> Status {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // A closed pipe does not count as an error.
             let _ = error.print();
             Status::Done
         }
-        ErrorKind::MissingSubcommand => report_usage("no command given; see `streamreg --help`"),
+        ErrorKind::MissingSubcommand => report_usage("no command given; see `streamreg --help`", format),
         _ => {
             // Most commands take the id as their argument, but a registration may have a generated id.
             let hint =
                 if verb.as_deref() == Some("register") && is_word(error) { "; pass the id with --id" } else { "" };
             let verb = verb.map_or_else(String::new, |verb| format!(" {verb}"));
             let sentence = sentence(&error.render().to_string());
-            report_usage(&format!("{sentence}{hint}; see `streamreg{verb} --help`"))
+            report_usage(&format!("{sentence}{hint}; see `streamreg{verb} --help`"), format)
         }
     }
 }
@@ -47,9 +48,13 @@ pub(super) fn verb(args: &[OsString]) -> Option<String> {
     Some(names.collect::<Vec<_>>().join(" "))
 }
 
-/// Prints a usage error as one line to standard error.
-pub(super) fn report_usage(sentence: &str) -> Status {
-    let _ = writeln!(std::io::stderr(), "streamreg: {}", terminal::escape(sentence));
+/// Prints a usage error as one line to standard error, in the format of the log.
+pub(super) fn report_usage(sentence: &str, format: LogFormat) -> Status {
+    let sentence = terminal::escape(sentence);
+    match format {
+        LogFormat::Json => log::error_as_json(&sentence),
+        LogFormat::Text => _ = writeln!(std::io::stderr(), "streamreg: {sentence}"),
+    }
     Status::Usage
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
 
-use crate::cli::Running;
+use crate::cli::{Running, outcome, program};
 
 /// Waits for a line that contains a string, and parses it.
 fn object_with(running: &Running, text: &str) -> Value {
@@ -24,4 +24,30 @@ fn warning_of_serve_has_the_level_warn() {
     assert_eq!(line["level"], "WARN");
     assert!(line["message"].as_str().unwrap().starts_with("every user can read --token-file /"), "{line}");
     Running::start(&args).line_with("streamreg: warning: every user can read --token-file /");
+}
+
+#[test]
+fn error_before_the_start_is_an_object_if_an_argument_or_a_variable_selects_json() {
+    let json = ["--log-format", "json"];
+    for (args, variable, expected) in [
+        (&[&["serve"][..], &json, &["--ttl", "soon"]].concat()[..], "", "--ttl"),
+        (&["serve", "--log-format=json", "--nonsense"], "text", "'--nonsense'"),
+        (&["serve", "--config", "/nowhere/\u{1b}"], "json", "/nowhere/"),
+        (&[&["serve"][..], &json, &["--log", "a=b=c"]].concat(), "", "--log: invalid log filter"),
+        (&[&["bridge"][..], &json, &["--log", "off"]].concat(), "", "no server to follow"),
+        (&[&["serve"][..], &json, &["--tls-cert", "/nowhere", "--tls-key", "/nowhere"]].concat(), "", "--tls-cert"),
+        (&[&["bridge"][..], &json].concat(), "", "no server to follow"),
+    ] {
+        let (status, stdout, stderr) = outcome(program(args).env("STREAMREG_LOG_FORMAT", variable).output().unwrap());
+        assert_eq!((status, stdout.as_str()), (Some(2), ""), "{args:?}: {stderr}");
+        let line: Value = serde_json::from_str(&stderr).unwrap_or_else(|error| panic!("{args:?}: {error}: {stderr}"));
+        assert_eq!(line["level"], "ERROR", "{line}");
+        let message = line["message"].as_str().unwrap();
+        assert!(message.contains(expected) && !message.starts_with("streamreg"), "{args:?}: {message}");
+    }
+    // The variable is a setting of services only, and an argument takes precedence over it.
+    for args in [&["list", "--nonsense"][..], &["serve", "--log-format", "text", "--nonsense"]] {
+        let (_, _, stderr) = outcome(program(args).env("STREAMREG_LOG_FORMAT", "json").output().unwrap());
+        assert!(stderr.starts_with("streamreg: "), "{stderr}");
+    }
 }

@@ -21,7 +21,7 @@ use stream_registry::watch::Event;
 use stream_registry::{Error, Stream, StreamId, Timestamp};
 
 use super::failure::{Failure, Result, Status};
-use super::terminal;
+use super::{log, terminal};
 
 pub(super) use columns::Align;
 pub(super) use events::{ENDED_HEADINGS, end, ended_cells, lived};
@@ -114,7 +114,7 @@ impl Output<'_> {
     pub fn report(&mut self, failure: &Failure) -> Status {
         if let Some(message) = &failure.message {
             if self.logs_notes {
-                tracing::error!("{message}");
+                log::error_as_json(message);
                 return failure.status;
             }
             let _ = self.stderr.write_all(format!("streamreg: {message}\n").as_bytes());
