@@ -170,11 +170,11 @@ impl Delivery {
         }
         let (failures, first_attempt) = self.queue.count_failure(job.number, now);
         let (webhook, event) = (&self.webhook.name, job.event.as_str());
-        let stream = job.event.stream().map_or("", |stream| stream.id.as_str());
+        let stream = job.event.stream().map(|stream| stream.id.as_str());
         let error = answer.err().map_or_else(|| format!("status {status}"), |error| error.message().to_owned());
         if self.gate.is_hopeless(verdict, failures, first_attempt, now) {
             self.figures.given_up.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(%webhook, event, ?stream, status, %error, attempts = failures, "webhook gave up on an event");
+            tracing::warn!(%webhook, event, stream, status, %error, attempts = failures, "webhook gave up on an event");
             self.queue.settle(job.number, now);
             self.log_recovery();
             return;
@@ -182,7 +182,7 @@ impl Delivery {
         self.figures.retried.fetch_add(1, Ordering::Relaxed);
         self.queue.postpone(job.number, now + self.retry.pause(failures));
         if !std::mem::replace(&mut self.is_failing, true) {
-            tracing::warn!(%webhook, event, ?stream, status, %error, "receiver of a webhook fails; retrying");
+            tracing::warn!(%webhook, event, stream, status, %error, "receiver of a webhook fails; retrying");
         }
     }
 

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
 
-use crate::cli::{Running, outcome, program};
+use crate::cli::{Running, Server, done, outcome, program, write_private};
 
 /// Waits for a line that contains a string, and parses it.
 fn object_with(running: &Running, text: &str) -> Value {
@@ -50,4 +50,17 @@ fn error_before_the_start_is_an_object_if_an_argument_or_a_variable_selects_json
         let (_, _, stderr) = outcome(program(args).env("STREAMREG_LOG_FORMAT", "json").output().unwrap());
         assert!(stderr.starts_with("streamreg: "), "{stderr}");
     }
+}
+
+#[test]
+fn stream_of_a_failed_webhook_is_a_plain_string() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    write_private(path("secret").as_ref(), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+    let webhook = format!("name = 'a'\nurl = 'http://127.0.0.1:1/'\nsecret_file = '{}'\n", path("secret"));
+    let server = Server::start(&["--log-format", "json", "--state-dir", &path("state"), "--webhook", &webhook]);
+    let registered = server.run(&["register", "--id", "wh \"2\"", "--type", "srt", "--source", "h:1"]);
+    assert_eq!(registered, done("wh \"2\"\n"));
+    let line = object_with(&server.running, "receiver of a webhook fails");
+    assert_eq!((&line["stream"], &line["webhook"]), (&"wh \"2\"".into(), &"a".into()), "{line}");
 }
