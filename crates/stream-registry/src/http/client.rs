@@ -61,6 +61,7 @@ pub struct HttpRegistry {
     base: String,
     ttl: Duration,
     read_only: bool,
+    server_is_read_only: bool,
     /// The warning of the server's store when this client connected.
     warning: Option<String>,
 }
@@ -71,6 +72,7 @@ impl fmt::Debug for HttpRegistry {
             .field("base", &self.base)
             .field("ttl", &self.ttl)
             .field("read_only", &self.read_only)
+            .field("server_is_read_only", &self.server_is_read_only)
             .finish_non_exhaustive()
     }
 }
@@ -104,7 +106,8 @@ impl HttpRegistry {
             closed: Sender::new(false),
             base: options.base,
             ttl: Duration::from_millis(info.ttl_ms),
-            read_only: options.read_only || info.read_only,
+            read_only: options.read_only,
+            server_is_read_only: info.read_only,
             warning: info.warning,
         })
     }
@@ -119,7 +122,10 @@ impl HttpRegistry {
 
     fn transport_to_write(&self) -> Result<Transport> {
         let transport = self.transport()?;
-        if self.read_only { Err(rules::read_only()) } else { Ok(transport) }
+        if self.read_only {
+            return Err(rules::read_only());
+        }
+        if self.server_is_read_only { Err(wire::read_only_server()) } else { Ok(transport) }
     }
 
     async fn post_registration(&self, policy: &str, body: String, options: &RegisterOptions) -> Result<Registered> {
@@ -320,7 +326,8 @@ impl Registry for HttpRegistry {
     }
 
     fn info(&self) -> StoreInfo {
-        StoreInfo { read_only: self.read_only, warning: self.warning.clone(), ..StoreInfo::new("http", self.ttl) }
+        let read_only = self.read_only || self.server_is_read_only;
+        StoreInfo { read_only, warning: self.warning.clone(), ..StoreInfo::new("http", self.ttl) }
     }
 
     async fn close(&self) -> Result<()> {

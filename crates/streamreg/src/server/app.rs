@@ -43,7 +43,7 @@ pub(super) struct Service {
 impl Service {
     /// Must be called within a Tokio runtime.
     pub(super) fn new(registry: Arc<dyn Registry>, mut options: ServeOptions) -> Self {
-        let access = Access::new(&mut options);
+        let access = Access::new(&mut options, &registry.info());
         let event_reader_limit = descriptors::reader_limit(options.event_readers).min(Semaphore::MAX_PERMITS);
         let app = App::from(State {
             registry: Arc::new(Lists::new(counted(registry), options.max_view_age)),

@@ -21,7 +21,7 @@ pub use list::{DEFAULT_HISTORY, DEFAULT_LIMIT, MAX_IDS, MAX_LIMIT, history_body,
 pub(super) use list::{read_history, read_page, read_snapshot, read_summary};
 pub use patch::{LabelsMode, patch_body, read_patch, read_stats, read_status, stats_body, status_body};
 pub use path::{decode_percent, encode_segment, stream_path};
-pub use problem::{PROBLEM_JSON, Problem, is_refused_by_store};
+pub use problem::{PROBLEM_JSON, Problem, is_refused_by_store, read_only_server};
 pub use read_batch::{BatchRequest, Rejected, RejectedKind, read_batch};
 pub use register::{MAX_STALE_MS, read_record, read_recovered, registered_body};
 pub(super) use register::{read_registered, record_without_id};

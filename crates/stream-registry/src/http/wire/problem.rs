@@ -76,6 +76,11 @@ pub fn is_refused_by_store(error: &Error) -> bool {
     }
 }
 
+/// Returns the error for a write to a read-only server.
+pub fn read_only_server() -> Error {
+    Error::new(ErrorKind::Denied, "the server is read-only (started with --read-only); send writes to another server")
+}
+
 /// Returns the kind of error that a client reports for the `code` of a problem.
 pub(super) fn kind_of(code: &str) -> Option<ErrorKind> {
     match code {

@@ -21,6 +21,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, HeaderValue, Method, Request};
 use axum::response::{IntoResponse as _, Response};
+use stream_registry::http::wire::read_only_server;
+use stream_registry::registry::StoreInfo;
 
 use self::origin::Origins;
 use self::reload::Current;
@@ -48,11 +50,13 @@ pub(super) struct Access {
     origins: Origins,
     /// Limits the log lines about rejected tokens, by name. A client with such a token may send any number of requests.
     rejected: Mutex<HashMap<String, OncePerMinute>>,
+    /// Whether the store rejects every write.
+    is_read_only: bool,
 }
 
 impl Access {
     /// Takes the options about access, so that nothing else keeps a token.
-    pub(super) fn new(options: &mut ServeOptions) -> Self {
+    pub(super) fn new(options: &mut ServeOptions, store: &StoreInfo) -> Self {
         let (token, read_token) = (options.token.take(), options.read_token.take());
         let tokens = match options.access_file.take() {
             Some(file) => Current::of_access_file(file),
@@ -66,6 +70,7 @@ impl Access {
             hosts: std::mem::take(&mut options.allowed_hosts),
             origins: Origins::new(std::mem::take(&mut options.allowed_origins)),
             rejected: Mutex::default(),
+            is_read_only: store.read_only,
         }
     }
 
@@ -102,7 +107,7 @@ impl Access {
             return Some(failure.into_response());
         }
         if let Some(preflight) =
-            self.origins.preflight(request, !tokens.anonymous_may(Scope::Write))
+            self.origins.preflight(request, !self.is_read_only && !tokens.anonymous_may(Scope::Write))
         {
             return Some(preflight);
         }
@@ -130,6 +135,11 @@ impl Access {
             Need::AnyToken => None,
             Need::Scope(scope) => Some(scope),
         };
+        // No other token and no option about origins would help, so this comes before the checks that name them.
+        let is_known = token.is_some() || tokens.anonymous_may(Scope::Write);
+        if self.is_read_only && needed == Some(Scope::Write) && is_known {
+            return Err(read_only_server().into());
+        }
         let is_allowed = |token: &&Arc<Token>| !token.has_expired() && needed.is_none_or(|scope| token.allows(scope));
         if let Some(token) = token.filter(is_allowed) {
             return Ok(Some(Caller::new(Arc::clone(token), request_id.clone())));

@@ -87,7 +87,20 @@ async fn server_is_not_ready_after_the_store_refused_the_items_of_a_batch() {
 #[tokio::test]
 async fn write_to_a_read_only_server_is_denied_and_the_server_stays_ready() {
     let server = Server::start(Arc::new(MemoryRegistry::new().read_only()), ServeOptions::default()).await;
-    let answer = server.json("POST", "/api/v1/streams", CAM).await;
-    assert_eq!(answer.problem(403, "denied")["retryable"], false);
+    let message = "the server is read-only (started with --read-only); send writes to another server";
+    let from_a_page = [("Origin", "https://example.com"), ("Content-Type", "application/json")];
+    for answer in [
+        server.json("POST", "/api/v1/streams", CAM).await,
+        server.json("POST", "/api/v1/heartbeats", r#"{"streams":[{"id":"x"}]}"#).await,
+        server.request("POST", "/api/v1/streams", &from_a_page, CAM).await,
+    ] {
+        let problem = answer.problem(403, "denied");
+        assert_eq!(problem["retryable"], false);
+        assert_eq!(problem["detail"], message);
+    }
+    let client = server.client().await;
+    assert!(client.info().read_only);
+    let error = client.register(&stream("x")).await.unwrap_err();
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Denied, message));
     assert_eq!(server.get("/readyz").await.status, 200);
 }
