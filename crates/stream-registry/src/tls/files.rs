@@ -151,7 +151,9 @@ impl<T> Reloading<T> {
             && *files == good.files
         {
             let config = Arc::clone(&good.config);
-            state.warning = None;
+            if state.warning.take().is_some() {
+                tracing::info!("the TLS files are usable again; they are as before");
+            }
             return Ok(config);
         }
         match files.and_then(|files| (self.build)(&files).map(|config| (files, config))) {

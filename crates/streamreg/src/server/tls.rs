@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConfig;
-use rustls::server::WebPkiClientVerifier;
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::{CertificateError, RootCertStore, ServerConfig};
 use stream_registry::http::wire::{PROBLEM_JSON, Problem};
 use stream_registry::tls::files::{PemFile, Reloading, cannot_set_up, provider};
 use stream_registry::{Error, Result};
@@ -40,7 +42,7 @@ const HTTP_2: &[u8] = b"h2";
 /// contents.
 #[derive(Clone, Debug)]
 pub struct ServerTls {
-    config: Arc<Reloading<ServerConfig>>,
+    certificate: Arc<Reloading<Certificate>>,
     failures: Arc<OncePerMinute>,
 }
 
@@ -54,30 +56,35 @@ impl ServerTls {
     pub fn open(cert: PathBuf, key: PathBuf, client_ca: Option<PathBuf>) -> Result<Self> {
         let mut files = vec![("--tls-cert", cert), ("--tls-key", key)];
         files.extend(client_ca.map(|ca| ("--tls-client-ca", ca)));
-        let config = Reloading::new(files, build);
-        config.current()?;
-        Ok(Self { config: Arc::new(config), failures: Arc::default() })
+        let certificate = Reloading::new(files, Certificate::build);
+        certificate.current()?;
+        Ok(Self { certificate: Arc::new(certificate), failures: Arc::default() })
     }
 
     /// Reads the files again and again. Never returns.
     pub(super) async fn follow_changes(&self) {
         loop {
             sleep(CHECK_INTERVAL).await;
-            let config = Arc::clone(&self.config);
+            let certificate = Arc::clone(&self.certificate);
             // There is a good configuration since `open`, so a failure is only logged.
-            let _ = tokio::task::spawn_blocking(move || config.current()).await;
+            let _ = tokio::task::spawn_blocking(move || certificate.current()).await;
         }
     }
 
     /// Returns whether a changed file is unusable, so that the earlier contents are used.
     pub(super) fn is_outdated(&self) -> bool {
-        self.config.is_outdated()
+        self.certificate.is_outdated()
+    }
+
+    /// Returns when the certificate, or the first of its intermediate certificates, expires, in seconds since 1970.
+    pub(super) fn expires_at(&self) -> Option<u64> {
+        self.certificate.last()?.expires_at
     }
 
     /// Performs the handshake.
     pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, socket: S) -> io::Result<TlsStream<S>> {
-        let config = self.config.last().ok_or_else(|| io::Error::other("no TLS configuration"))?;
-        match TlsAcceptor::from(config).accept(socket).into_fallible().await {
+        let certificate = self.certificate.last().ok_or_else(|| io::Error::other("no TLS configuration"))?;
+        match TlsAcceptor::from(Arc::clone(&certificate.config)).accept(socket).into_fallible().await {
             Ok(stream) => Ok(stream),
             Err((error, socket)) => {
                 self.log(&error);
@@ -97,24 +104,55 @@ impl ServerTls {
     }
 }
 
-fn build(files: &[PemFile]) -> Result<ServerConfig> {
-    let [cert, key, client_ca @ ..] = files else { return Err(cannot_set_up("a file is missing")) };
-    let provider = provider();
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(cannot_set_up)?;
-    let builder = match client_ca.first() {
-        None => builder.with_no_client_auth(),
-        Some(ca) => {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(ca.cas()?), provider);
-            builder.with_client_cert_verifier(verifier.build().map_err(cannot_set_up)?)
+/// What the server reads from its files.
+struct Certificate {
+    config: Arc<ServerConfig>,
+    /// When the certificate, or the first of its intermediate certificates, expires, in seconds since 1970.
+    expires_at: Option<u64>,
+}
+
+impl Certificate {
+    /// Logs a warning if the certificate has expired.
+    fn build(files: &[PemFile]) -> Result<Self> {
+        let [cert, key, client_ca @ ..] = files else { return Err(cannot_set_up("a file is missing")) };
+        let provider = provider();
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(cannot_set_up)?;
+        let builder = match client_ca.first() {
+            None => builder.with_no_client_auth(),
+            Some(ca) => {
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(ca.cas()?), provider);
+                builder.with_client_cert_verifier(verifier.build().map_err(cannot_set_up)?)
+            }
+        };
+        let chain = cert.certificates()?;
+        let expires_at = chain.iter().filter_map(expiry).min();
+        let mut config = builder.with_single_cert(chain, key.key()?).map_err(|error| {
+            let files = "the files in --tls-cert and --tls-key";
+            Error::invalid(format!("{files} do not belong together ({error}); correct one"))
+        })?;
+        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        if expires_at.is_some_and(|at| at < UnixTime::now().as_secs()) {
+            tracing::warn!("a certificate in --tls-cert has expired, so clients reject it; renew it");
         }
-    };
-    let mut config = builder.with_single_cert(cert.certificates()?, key.key()?).map_err(|error| {
-        Error::invalid(format!("the files in --tls-cert and --tls-key do not belong together ({error}); correct one"))
-    })?;
-    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
-    Ok(config)
+        Ok(Self { config: Arc::new(config), expires_at })
+    }
+}
+
+/// Returns when a certificate expires, in seconds since 1970.
+///
+/// rustls has no function for this, but its error for an expired certificate has the time. So this asks whether the
+/// certificate is valid at the end of time. This check precedes those that need a trusted CA.
+fn expiry(certificate: &CertificateDer<'_>) -> Option<u64> {
+    let certificate = ParsedCertificate::try_from(certificate).ok()?;
+    let end = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
+    match verify_server_cert_signed_by_trust_anchor(&certificate, &RootCertStore::empty(), &[], end, &[]) {
+        Err(rustls::Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. })) => {
+            Some(not_after.as_secs())
+        }
+        _ => None,
+    }
 }
 
 /// Returns whether the client has selected HTTP/2 in the handshake.

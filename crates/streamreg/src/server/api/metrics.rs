@@ -12,6 +12,7 @@ use axum::routing::get;
 use tokio::time::timeout;
 
 use super::list;
+use crate::server::ServerTls;
 use crate::server::metrics::families::Scrape;
 use crate::server::metrics::streams;
 use crate::server::metrics::text::{Format, Text};
@@ -42,6 +43,7 @@ async fn metrics(State(app): State<App>, uri: Uri, headers: HeaderMap) -> Result
         event_readers: limit.saturating_sub(app.event_readers.available_permits()),
         event_reader_limit: limit,
         outdated_files: app.outdated_files().collect(),
+        certificate_expiry: app.options.tls.as_ref().and_then(ServerTls::expires_at),
         webhooks: &app.options.webhooks,
         now: app.registry.now(),
     };

@@ -82,6 +82,10 @@ const RELOAD_FAILED: Family = Family::gauge(
     "streamreg_reload_failed",
     "Whether a changed file is unusable, so that its earlier content still applies: 1 or 0.",
 );
+const CERTIFICATE_EXPIRY: Family = Family::gauge(
+    "streamreg_tls_certificate_expiry_timestamp_seconds",
+    "When the certificate of the server expires, in seconds since 1970.",
+);
 const REQUESTS: Family = Family::counter("streamreg_http_requests_total", "Answered HTTP requests.");
 const REQUEST_DURATIONS: Family = Family::histogram(
     "streamreg_http_request_duration_seconds",
@@ -121,6 +125,8 @@ pub(in crate::server) struct Scrape<'a> {
     pub(in crate::server) event_reader_limit: usize,
     /// The kinds of the changed files that are unusable.
     pub(in crate::server) outdated_files: Vec<ReloadedFile>,
+    /// When the certificate of the server expires, in seconds since 1970.
+    pub(in crate::server) certificate_expiry: Option<u64>,
     pub(in crate::server) webhooks: &'a [Arc<Figures>],
     /// The current time of the store.
     pub(in crate::server) now: Timestamp,
@@ -198,6 +204,10 @@ impl Scrape<'_> {
         for file in ReloadedFile::ALL {
             let is_outdated = self.outdated_files.contains(&file);
             text.sample(&RELOAD_FAILED, &[("file", file.as_str())], u8::from(is_outdated));
+        }
+        text.begin(&CERTIFICATE_EXPIRY);
+        if let Some(expiry) = self.certificate_expiry {
+            text.sample(&CERTIFICATE_EXPIRY, &[], expiry);
         }
         text.begin(&REQUESTS);
         for request in self.metrics.requests.counts() {

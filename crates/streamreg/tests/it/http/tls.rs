@@ -186,9 +186,47 @@ fn server_keeps_its_certificate_and_logs_a_warning_while_new_files_are_unusable(
     assert_warning("do not belong together");
     tls.issue_server(&["127.0.0.1"]);
     server.running.line_with("the TLS files have changed; using the new ones");
+    let good = std::fs::read(&cert).unwrap();
+    std::fs::write(&cert, "").unwrap();
+    assert_warning("the file in --tls-cert holds no certificate");
+    std::fs::write(&cert, good).unwrap();
+    server.running.line_with("the TLS files are usable again");
     let (status, _, stderr) = outcome(program(&["list", "--store", &store]).output().unwrap());
     assert_eq!(status, Some(0), "{stderr}");
     assert!(get("/metrics").contains("streamreg_reload_failed{file=\"tls\"} 0\n"));
+}
+
+/// Returns when the certificate of a server expires, according to its metrics.
+async fn expiry(url: &str) -> Option<u64> {
+    let mut curl = tokio::process::Command::new("curl");
+    let (_, text, _) = outcome(curl.args(["-sk", &format!("{url}/metrics")]).output().await.unwrap());
+    let sample = "streamreg_tls_certificate_expiry_timestamp_seconds ";
+    text.lines().find_map(|line| line.strip_prefix(sample)?.parse().ok())
+}
+
+#[tokio::test]
+async fn expiry_of_the_certificate_is_a_metric_and_an_expired_one_is_logged_at_the_start_and_when_it_changes() {
+    let warning = "a certificate in --tls-cert has expired, so clients reject it; renew it";
+    let tls = TestTls::new();
+    let log = CapturedLog::start();
+    tls.issue_expired_server();
+    options(&tls);
+    assert!(log.text().contains(warning), "{}", log.text());
+    tls.issue_server(&["127.0.0.1"]);
+    let (cert, key) = (tls.server_cert(), tls.server_key());
+    let server = cli::Server::start(&["--tls-cert", cert.to_str().unwrap(), "--tls-key", key.to_str().unwrap()]);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    assert!(expiry(&server.url).await > Some(now));
+    tls.issue_expired_server();
+    server.running.line_with(warning);
+    // 2021-01-01T00:00:00Z
+    wait_until(PATIENCE, async || expiry(&server.url).await == Some(1_609_459_200)).await;
+    // An intermediate certificate that expires earlier than the certificate itself counts too.
+    let expired = std::fs::read_to_string(&cert).unwrap();
+    tls.issue_server(&["127.0.0.1"]);
+    std::fs::write(&cert, std::fs::read_to_string(&cert).unwrap() + &expired).unwrap();
+    server.running.line_with(warning);
+    assert_eq!(expiry(&cli::Server::start(&[]).url).await, None);
 }
 
 #[test]
