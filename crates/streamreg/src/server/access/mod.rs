@@ -2,7 +2,8 @@
 //!
 //! `host` rejects requests for other host names, and `origin` decides about web pages of other origins. `token` defines
 //! tokens and their hashes, `scope` and `pattern` the rights of a token, `file` the file that lists tokens, and
-//! `reload` reads this file and the files of single tokens again. `writer` applies the rights to each write and logs it.
+//! `reload` reads this file and the files of single tokens again. `writer` applies the rights to each write, and
+//! `write_log` logs it.
 
 mod caller;
 mod file;
@@ -13,6 +14,7 @@ mod reload;
 mod scope;
 mod token;
 mod tokens;
+mod write_log;
 mod writer;
 
 use std::collections::HashMap;

@@ -2,7 +2,7 @@
 
 use stream_registry::registry::Operation;
 use stream_registry::{
-    Change, Error, ErrorKind, Guard, RegisterOptions, Registered, Registry, Result, Stream, StreamId,
+    Change, Error, ErrorKind, Guard, OnConflict, RegisterOptions, Registered, Registry, Result, Stream, StreamId,
     UnregisterOptions, Write,
 };
 
@@ -10,6 +10,7 @@ use super::caller::Caller;
 use super::pattern::Pattern;
 use super::scope::Scope;
 use super::tokens::Token;
+use super::write_log::WriteLog;
 
 /// The writes of a caller to a store.
 pub(in crate::server) struct Writer<'a> {
@@ -27,13 +28,30 @@ impl<'a> Writer<'a> {
         stream: &Stream,
         options: &RegisterOptions,
     ) -> Result<Registered> {
+        let log = WriteLog::begin(self.caller, Operation::Register, Some(&stream.id));
         let result = async {
             self.check_id(&stream.id)?;
             self.check_node(stream.node.as_deref())?;
-            self.check_live(&stream.id).await?;
-            self.store.register_with(stream, options).await
+            self.register_checked(stream, options).await
         };
-        self.logged(Operation::Register, Some(&stream.id), result.await)
+        log.end(result.await)
+    }
+
+    /// Registers a stream after a check of the live record, if there is one. Another client can register the stream
+    /// between the check and the registration, so a registration without a live record takes no stream over.
+    async fn register_checked(&self, stream: &Stream, options: &RegisterOptions) -> Result<Registered> {
+        let is_live = self.check_live(&stream.id).await?;
+        if self.limited_to_nodes().is_none() || is_live || options.recover.is_some() {
+            return self.store.register_with(stream, options).await;
+        }
+        let create_only = options.clone().on_conflict(OnConflict::CreateOnly);
+        match self.store.register_with(stream, &create_only).await {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                self.check_live(&stream.id).await?;
+                self.store.register_with(stream, options).await
+            }
+            result => result,
+        }
     }
 
     pub(in crate::server) async fn register_new(
@@ -41,6 +59,7 @@ impl<'a> Writer<'a> {
         stream: &Stream,
         options: &RegisterOptions,
     ) -> Result<Registered> {
+        let log = WriteLog::begin(self.caller, Operation::Register, None);
         let result = async {
             if self.caller.token().is_some_and(|token| !token.ids.is_empty()) {
                 return Err(denied("this token may write some ids only; add an id that it may write"));
@@ -50,7 +69,7 @@ impl<'a> Writer<'a> {
         };
         let result = result.await;
         let id = result.as_ref().ok().map(|registered| registered.stream.id.clone());
-        self.logged(Operation::Register, id.as_ref(), result)
+        log.end_of(id.as_ref(), result)
     }
 
     pub(in crate::server) async fn unregister_with(
@@ -58,24 +77,25 @@ impl<'a> Writer<'a> {
         id: &StreamId,
         options: &UnregisterOptions,
     ) -> Result<Stream> {
+        let log = WriteLog::begin(self.caller, Operation::Unregister, Some(id));
         let result = async {
             self.check_guard(&options.guard)?;
             self.check_id(id)?;
             self.check_live(id).await?;
             self.store.unregister_with(id, options).await
         };
-        self.logged(Operation::Unregister, Some(id), result.await)
+        log.end(result.await)
     }
 
     pub(in crate::server) async fn write_one(&self, id: &StreamId, guard: Guard, change: Change) -> Result<()> {
-        let operation = change.operation();
+        let log = WriteLog::begin(self.caller, change.operation(), Some(id));
         let write = Write { id: id.clone(), guard, change };
         let result = async {
             self.check_write(&write)?;
             self.check_live(id).await?;
             self.store.write_one(write).await
         };
-        self.logged(operation, Some(id), result.await)
+        log.end(result.await)
     }
 
     /// Applies a batch. A write that is not allowed fails with `Denied` and does not affect the others.
@@ -96,7 +116,7 @@ impl<'a> Writer<'a> {
 
     async fn write_allowed(&self, writes: &[Write]) -> Result<Vec<Result<()>>> {
         let mut checks: Vec<Result<()>> = writes.iter().map(|write| self.check_write(write)).collect();
-        if let Some(token) = self.caller.token().filter(|token| !token.nodes.is_empty()) {
+        if let Some(token) = self.limited_to_nodes() {
             let ids: Vec<StreamId> = writes.iter().map(|write| write.id.clone()).collect();
             let live = self.store.get_many(&ids).await?;
             for (check, live) in checks.iter_mut().zip(live).filter(|(check, _)| check.is_ok()) {
@@ -156,29 +176,18 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Checks the node of the live record, if there is one. Reads the record only if the token has patterns for nodes.
-    async fn check_live(&self, id: &StreamId) -> Result<()> {
-        let Some(token) = self.caller.token().filter(|token| !token.nodes.is_empty()) else { return Ok(()) };
-        let live = self.store.get_many(std::slice::from_ref(id)).await?;
-        live.into_iter().flatten().try_for_each(|live| check_live_node(token, &live))
+    /// Returns the token of the caller if it has patterns for nodes.
+    fn limited_to_nodes(&self) -> Option<&Token> {
+        self.caller.token().filter(|token| !token.nodes.is_empty())
     }
 
-    /// Logs a write of a named token. Heartbeats and statistics are logged at debug unless they were denied, because
-    /// there can be thousands of them in a second.
-    fn logged<T>(&self, operation: Operation, id: Option<&StreamId>, result: Result<T>) -> Result<T> {
-        if let Some(token) = self.caller.token() {
-            let kind = result.as_ref().err().map(Error::kind);
-            let (token, operation, stream) = (token.name.as_str(), operation.as_str(), id.map(StreamId::as_str));
-            let result = kind.map_or("ok", ErrorKind::as_str);
-            let is_routine = matches!(operation, "heartbeat" | "stats") && kind != Some(ErrorKind::Denied);
-            let request_id = self.caller.request_id();
-            if is_routine {
-                tracing::debug!(token, operation, stream, result, request_id, "write");
-            } else {
-                tracing::info!(token, operation, stream, result, request_id, "write");
-            }
-        }
-        result
+    /// Checks the node of the live record, if there is one. Reads the record only if the token has patterns for nodes.
+    /// Returns whether there is a live record that it has checked.
+    async fn check_live(&self, id: &StreamId) -> Result<bool> {
+        let Some(token) = self.limited_to_nodes() else { return Ok(false) };
+        let live = self.store.get_many(std::slice::from_ref(id)).await?;
+        let Some(live) = live.into_iter().flatten().next() else { return Ok(false) };
+        check_live_node(token, &live).map(|()| true)
     }
 }
 
