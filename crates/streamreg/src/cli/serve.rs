@@ -152,7 +152,7 @@ pub(super) fn prepare<'a>(target: &Target, args: &'a ServeArgs, out: &mut Output
 ///
 /// # Errors
 ///
-/// Fails if [`prepare`] fails, if listening on the address is not possible, or if the store cannot be opened.
+/// Fails if the configuration is invalid, if listening on the address is not possible, or if the store cannot be opened.
 pub async fn run(target: &Target, args: &ServeArgs, out: &mut Output<'_>) -> Result {
     let Plan { mut options, webhooks, state_dir } = prepare(target, args, out)?;
     server::raise_descriptor_limit();
