@@ -11,6 +11,8 @@ use crate::cli::output::Output;
 
 /// Maximum number of columns of a comment.
 const WIDTH: usize = 100;
+/// The parameters in the URL of a store that are not secret.
+const PLAIN_PARAMETERS: [&str; 6] = ["ca", "cert", "key", "server_name", "insecure", "shards"];
 
 /// Prints all settings of a command, each below its description. A setting without a value is a comment.
 ///
@@ -69,7 +71,7 @@ fn redacted(key: &str, value: Value) -> Value {
             if is_secret || key == "store" && !text.contains("://") && text != "memory:" {
                 Value::from("…")
             } else if key == "url"
-                || key == "store" && text.contains('?')
+                || key == "store" && has_unknown_parameter(&text)
                 || text.contains("://") && has_secret(&["@", "secret", "token", "pass"], &text)
             {
                 Value::from(with_user(&text, without_secrets(&text)))
@@ -88,6 +90,12 @@ fn redacted(key: &str, value: Value) -> Value {
             .into(),
         other => other,
     }
+}
+
+/// Returns whether the URL of a store has a parameter that can be secret or misspelt.
+fn has_unknown_parameter(url: &str) -> bool {
+    let parameters = url.split_once('?').map_or("", |(_, query)| query).split('&').filter(|one| !one.is_empty());
+    parameters.map(|one| one.split('=').next().unwrap_or_default()).any(|name| !PLAIN_PARAMETERS.contains(&name))
 }
 
 /// Returns a URL without its secrets, but with the user name of the complete URL.
