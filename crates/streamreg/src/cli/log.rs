@@ -38,8 +38,8 @@ const SERVER_LOG: &str = "info,streamreg::server::log=warn";
 /// bridge itself are always logged.
 const BRIDGE_LOG: &str = "warn,streamreg::cli::output=info,stream_registry::lease::handle=error";
 
-/// Writes the error with which a command ends, as a JSON line. Does not depend on the log, which may not be started, may
-/// filter the line, or may lose it at the exit.
+/// Writes the error with which a command ends, as a JSON line. This does not use the log: the log may not have been
+/// started, may filter the line, or may lose it when the program exits.
 pub(super) fn error_as_json(message: &str) {
     let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(io::stderr).finish();
     tracing::subscriber::with_default(subscriber, || tracing::error!("{message}"));
@@ -50,8 +50,8 @@ pub(super) fn start_server(args: &LogArgs) -> Result {
     start(args, SERVER_LOG, BoxMakeWriter::new(io::stderr))
 }
 
-/// Sends the log of the bridge to standard error. The tasks of the bridge answer hooks, so they
-/// must not wait for a blocked standard error.
+/// Sends the log of the bridge to standard error. The tasks of the bridge answer hooks, so they must not wait for a
+/// blocked standard error.
 pub(super) fn start_bridge(args: &LogArgs) -> Result {
     let lines = Messages::start().notes();
     start(args, BRIDGE_LOG, BoxMakeWriter::new(move || lines.clone()))

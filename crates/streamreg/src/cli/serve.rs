@@ -120,7 +120,7 @@ pub(super) struct Plan<'a> {
     state_dir: &'a Path,
 }
 
-/// Checks the arguments, reads all files that they name, and prints warnings. Neither starts nor writes anything.
+/// Checks the arguments, reads all files that they name, and prints warnings. Starts nothing and writes no file.
 ///
 /// # Errors
 ///

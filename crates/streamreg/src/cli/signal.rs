@@ -20,9 +20,10 @@ pub(super) const CONTINUE: i32 = 18;
 
 /// Returns a future that completes with the signal's number on SIGINT (Ctrl-C), SIGTERM or SIGHUP (closed terminal).
 ///
-/// A second signal exits the process at once, unless it only [repeats](REPEATED) the first one. If `limit` is given, the process also exits that long after the first
-/// signal, because nothing else can interrupt a blocked write to standard output. Under nohup, SIGHUP stays ignored.
-/// The handlers are installed before this function returns, not at the first poll.
+/// A second signal exits the process at once, unless it only [repeats](REPEATED) the first one. If `limit` is given,
+/// the process also exits that long after the first signal, because nothing else can interrupt a blocked write to
+/// standard output. Under nohup, SIGHUP stays ignored. The handlers are installed before this function returns, not at
+/// the first poll.
 pub(super) fn stop_requested(limit: Option<Duration>) -> impl Future<Output = i32> + Send + 'static {
     stop_requested_or(limit, || ())
 }

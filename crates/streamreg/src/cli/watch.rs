@@ -240,8 +240,8 @@ enum Action<'a> {
 ///
 /// # Errors
 ///
-/// Fails if the store has no change feed, if the store is unreachable at the start, or if it rejects the credentials. Also
-/// fails if standard output cannot be written, or if the command for `--exec` cannot be run.
+/// Fails if the store has no change feed, if the store is unreachable at the start, or if it rejects the credentials.
+/// Also fails if standard output cannot be written, or if the command for `--exec` cannot be run.
 pub async fn run(registry: &dyn Registry, args: &WatchArgs, stop: impl Future, out: &mut Output<'_>) -> Result {
     let from = args.from.clone().unwrap_or_default();
     let watch = registry.watch(from).await.map_err(|error| match error.kind() {

@@ -12,7 +12,8 @@ pub(super) struct StateDir {
 
 impl Drop for StateDir {
     fn drop(&mut self) {
-        // A child process that is just being started shares the open file, and closing it here would not release the lock.
+        // A child process that is just being started shares the open file, so closing it here would not release the
+        // lock.
         let _ = self.lock.unlock();
     }
 }

@@ -153,8 +153,8 @@ pub(in crate::cli) fn lived(event: &Event) -> String {
     event.lifetime().map_or_else(|| "-".to_owned(), |lifetime| duration::short(lifetime) + more)
 }
 
-/// Returns when and why a stream ended, as the end of a sentence such as "it expired less than 3s ago". The result may contain
-/// any characters. Returns `None` for an event of another kind.
+/// Returns when and why a stream ended, as the end of a sentence such as "it expired less than 3s ago". The result may
+/// contain any characters. Returns `None` for an event of another kind.
 pub(in crate::cli) fn end(event: &Event, now: Timestamp) -> Option<String> {
     let Event::Ended { reason, as_of, .. } = event else { return None };
     // The record of an expired stream was read before it expired.

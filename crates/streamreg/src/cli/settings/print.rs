@@ -60,9 +60,10 @@ fn entry(option: &Arg, given: Option<&Setting>) -> String {
     format!("{key} = {shown}{remark}")
 }
 
-/// Hides the secrets of a value: passwords and parameters of a URL, and strings whose key says that they are secret. Any
-/// parameter in the URL of a webhook can be a key, and a misspelt one in that of a store a password. A file that contains
-/// a secret is not itself secret.
+/// Hides the secrets of a value: passwords and parameters of a URL, and strings whose key says that they are secret.
+///
+/// Any parameter in the URL of a webhook can be a secret, and so can a misspelt parameter in the URL of a store. The path
+/// of a file with a secret is not itself secret.
 fn redacted(key: &str, value: Value) -> Value {
     match value {
         Value::String(text) => {

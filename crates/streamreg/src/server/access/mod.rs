@@ -124,7 +124,7 @@ impl Access {
         }
     }
 
-    /// Returns the caller of a request. Returns `None` if the request needs no token, and its own token does not allow it.
+    /// Returns the caller of a request. Returns `None` if the request needs no token, and has none that allows it.
     fn authorise<B>(
         &self,
         tokens: &Tokens,

@@ -153,7 +153,7 @@ fn first_line(content: &str) -> Result<Secret, String> {
 /// The tokens that the server accepts now.
 #[derive(Debug)]
 pub(super) struct Current {
-    /// Every request reads the tokens. To read behind a lock, each thread writes to memory that all threads share.
+    /// Every request reads the tokens. A lock would make each read write to memory that all threads share.
     tokens: ArcSwap<Tokens>,
     /// `None` if the tokens never change.
     source: Option<Source>,
